@@ -1,0 +1,367 @@
+"""The Agent: a TransformerLens bridge behind one door. The core's only import of transformer_lens."""
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.edits import Edit, as_edits
+from workbench.errors import BadCheckpoint, BadEdit, BadPrompts, BadSettings, UnknownSite, closest
+from workbench.prompts import Prompts
+from workbench.sites import Site
+from workbench.store import check_tensors, read_json, read_tensors, write_json, write_tensors
+
+os.environ.setdefault("WANDB_MODE", "disabled")  # a dependency of transformer_lens; it logs only when asked to
+
+from transformer_lens import TransformerBridge, TransformerBridgeConfig  # noqa: E402
+
+_FORMAT = "lat-workbench agent"
+_ATTENTION = ("hook_attn_scores", "hook_pattern")
+_IDENTITY_WRITES = ("hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
+_EMBEDDINGS = ("hook_embed", "hook_pos_embed")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Names for tokens, for Agents without a tokenizer; `query` names the token at which answers are read."""
+
+    names: tuple[str, ...]
+    query: str | None = None
+
+    def number(self, name: str) -> int:
+        """The token of that name. Raises BadPrompts for a name that there is not."""
+        if name not in self.names:
+            raise BadPrompts(f"{name!r} is not in the vocabulary of {len(self.names)}: {closest(name, self.names)}?")
+        return self.names.index(name)
+
+
+@dataclass(eq=False)
+class Agent:
+    """The model under study: any TransformerBridge.
+
+    device: "auto" takes a GPU where there is one. The bridge is moved there and put in evaluation mode;
+    its weights are used as they are, never changed: `retrain` works on a copy.
+    """
+
+    bridge: TransformerBridge
+    name: str = field(default="agent", kw_only=True)
+    device: Any = field(default="auto", kw_only=True)
+    vocabulary: Vocabulary | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.bridge, TransformerBridge):
+            raise BadSettings(
+                f"expected a TransformerBridge, got {type(self.bridge).__name__}. "
+                "Make one with TransformerBridge.boot_native or boot_transformers."
+            )
+        wanted = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        self.device = torch.device(wanted)
+        if next(self.bridge.parameters()).device != self.device:
+            self.bridge.to(self.device, print_details=False)
+        self.bridge.eval()
+        self._sites: dict[Site, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {self.device})"
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.bridge.cfg.n_layers
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.bridge.cfg.d_model
+
+    @property
+    def d_vocab(self) -> int:
+        """Number of tokens."""
+        return self.bridge.cfg.d_vocab
+
+    # --- tokens -----------------------------------------------------------------------------------------
+
+    @property
+    def query_token(self) -> int | None:
+        """The token at which toys read answers, or None."""
+        known = self.vocabulary
+        return known.number(known.query) if known is not None and known.query is not None else None
+
+    def encode(self, text: str, *, continues: bool = False) -> list[int]:
+        """Tokens of a text: by the names of the vocabulary, else by the bridge's tokenizer.
+
+        continues: the text follows another one, so no beginning-of-sequence token is added.
+        """
+        if self.vocabulary is not None:
+            return [self.vocabulary.number(word) for word in text.split()]
+        if self.bridge.tokenizer is None:
+            raise BadPrompts(f"{self.name} has neither token names nor a tokenizer. Make Prompts from token numbers.")
+        return self.bridge.tokenizer(text, add_special_tokens=not continues)["input_ids"]
+
+    def decode(self, tokens: Tensor) -> list[list[str]]:
+        """The name of each token of each row; [n] is taken as one row."""
+        rows = tokens.reshape(-1, tokens.shape[-1]).tolist()
+        return [[self._token_name(token) for token in row] for row in rows]
+
+    def _token_name(self, token: int) -> str:
+        if self.vocabulary is not None and 0 <= token < len(self.vocabulary.names):
+            return self.vocabulary.names[token]
+        if self.vocabulary is None and self.bridge.tokenizer is not None:
+            return self.bridge.tokenizer.decode([token])
+        return str(token)
+
+    # --- sites ------------------------------------------------------------------------------------------
+
+    def sites(self) -> tuple[Site, ...]:
+        """Every hook point with float activations [prompt, pos, width] at which an edit changes the output.
+
+        Found by trying each on the live model; one name for each hook point, TransformerLens' own alias
+        where there is one. Heads are flattened into the width.
+        """
+        return tuple(self._widths())
+
+    def site(self, name: str | Site) -> Site:
+        """The Site of that name, if this Agent has it; otherwise UnknownSite with the closest names."""
+        site = Site.parse(name)
+        if site in self._widths():
+            return site
+        hook = self.bridge.hook_dict.get(site.name)
+        if hook is not None:
+            for other in self._widths():
+                if self.bridge.hook_dict[other.name] is hook:
+                    return other
+        near = closest(site.short, [s.short for s in self._widths()])
+        raise UnknownSite(
+            f"no site {site.short!r} in {self.name} ({len(self._widths())} sites). Closest: {near}. agent.sites() lists them."
+        )
+
+    def width(self, site: str | Site) -> int:
+        """Number of activations at each position of a Site, heads flattened."""
+        return self._widths()[self.site(site)]
+
+    def write(self, site: str | Site) -> Float[Tensor, "width d_model"] | None:
+        """What one unit of each activation adds to the residual stream, or None where that is not linear.
+
+        The identity for residual, attention-output and MLP-output sites, W_out at `mlp.hook_post`, W_O at
+        `attn.hook_z`. TransformerBridge's `hook_resid_mid` is the input of the second norm only: an edit there
+        does not stay in the residual stream, so it has no linear write.
+        """
+        site = self.site(site)
+        if site.kind in _IDENTITY_WRITES or site.name in _EMBEDDINGS:
+            return torch.eye(self.d_model, device=self.device)
+        if site.layer is None or getattr(self.bridge.cfg, "use_normalization_before_and_after", False):
+            return None
+        block = self.bridge.blocks[site.layer]
+        if site.kind == "mlp.hook_post":
+            return block.mlp.W_out.detach()
+        if site.kind == "attn.hook_z":
+            return block.attn.W_O.detach().reshape(-1, self.d_model)
+        return None
+
+    def residual_site(self, site: str | Site) -> Site:
+        """Where the residual stream holds what an edit at that Site has written."""
+        site = self.site(site)
+        if site.layer is None:
+            return self.site("blocks.0.hook_resid_pre")
+        return site if site.kind == "hook_resid_pre" else site.at_layer(site.layer).__class__(
+            f"blocks.{site.layer}.hook_resid_post"
+        )
+
+    def _widths(self) -> dict[Site, int]:
+        if self._sites is None:
+            self._sites = _probe(self.bridge, self.device)
+        return self._sites
+
+    # --- running ----------------------------------------------------------------------------------------
+
+    def check(self, prompts: Prompts) -> None:
+        """Raise BadPrompts unless this Agent can read the prompts."""
+        highest = int(max(prompts.tokens.max(), prompts.answers.max()))
+        lowest = int(min(prompts.tokens.min(), prompts.answers.min()))
+        if lowest < 0 or highest >= self.d_vocab:
+            raise BadPrompts(
+                f"expected tokens in 0..{self.d_vocab - 1}, the vocabulary of {self.name}, got {lowest}..{highest}."
+            )
+        if prompts.length > self.bridge.cfg.n_ctx:
+            raise BadPrompts(f"expected at most {self.bridge.cfg.n_ctx} tokens a prompt, got {prompts.length}.")
+
+    def check_edits(self, edits: Sequence[Edit], prompts: Prompts) -> None:
+        """Raise BadEdit or UnknownSite unless the Edits fit this Agent and these prompts."""
+        for edit in edits:
+            width = self.width(edit.site)
+            if edit.width != width:
+                raise BadEdit(f"expected a delta of width {width} at {edit.site} of {self.name}, got {edit.width}.")
+            edit.at(prompts.length)
+
+    @torch.no_grad()
+    def logits(self, prompts: Prompts, edits: Edit | Sequence[Edit] = ()) -> Float[Tensor, "prompt answer vocab"]:
+        """Logits at the answer positions, with all the Edits applied jointly. The reference path.
+
+        Runs the whole bridge with hooks; they are gone afterwards, also after an exception.
+        """
+        several = as_edits(edits)
+        self.check(prompts)
+        self.check_edits(several, prompts)
+        hooks = [(self.site(e.site).name, adding(e.at(prompts.length).to(self.device))) for e in several]
+        with self.hooked(hooks):
+            logits = self.bridge(prompts.tokens.to(self.device))
+        return logits[:, list(prompts.answer_positions)]
+
+    @torch.no_grad()
+    def activations(self, prompts: Prompts, site: str | Site) -> Float[Tensor, "prompt pos width"]:
+        """The unedited activations at a Site, heads flattened."""
+        self.check(prompts)
+        seen: list[Tensor] = []
+        with self.hooked([(self.site(site).name, lambda x, hook: seen.append(x))]):
+            self.bridge(prompts.tokens.to(self.device))
+        return seen[0].flatten(2).clone()
+
+    @contextmanager
+    def hooked(self, hooks: Sequence[tuple[str, Callable[..., Any]]]) -> Iterator[None]:
+        """The bridge with these forward hooks, for the time of a `with`."""
+        with self.bridge.hooks(fwd_hooks=list(hooks)):
+            yield
+
+    # --- copies, on disk and off ------------------------------------------------------------------------
+
+    def copy(self, *, name: str | None = None) -> "Agent":
+        """An Agent of its own with the same weights."""
+        twin = Agent(copy.deepcopy(self.bridge), name=name or self.name, device=self.device, vocabulary=self.vocabulary)
+        twin._sites = self._sites
+        return twin
+
+    def weights(self) -> dict[str, Tensor]:
+        """Every parameter once, named as in the model that the bridge wraps."""
+        return {name.replace("_original_component.", ""): p for name, p in self.bridge.named_parameters()}
+
+    def save(self, folder: str | Path) -> None:
+        """Write `agent.json` and `model.safetensors` into a folder. Only native bridges can be saved."""
+        if self.bridge.cfg.architecture != "TransformerLensNative":
+            raise BadSettings(
+                f"expected a native bridge, got {self.bridge.cfg.architecture}. "
+                "Save Hugging Face models with their own save_pretrained."
+            )
+        digest = write_tensors(Path(folder) / "model.safetensors", self.weights())
+        known = self.vocabulary
+        content = {
+            "format": _FORMAT,
+            "version": 1,
+            "name": self.name,
+            "config": _plain_config(self.bridge.cfg),
+            "vocabulary": None if known is None else {"names": list(known.names), "query": known.query},
+            "sha256": digest,
+        }
+        write_json(Path(folder) / "agent.json", content)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "auto") -> "Agent":
+        """An Agent from a folder, bit for bit as saved. Raises BadCheckpoint where anything does not match."""
+        path = Path(folder)
+        content = read_json(path / "agent.json", format=_FORMAT)
+        tensors = read_tensors(path / "model.safetensors", content.get("sha256"))
+        try:
+            dtype = getattr(torch, content["config"]["dtype"])
+            config = TransformerBridgeConfig.from_dict(content["config"] | {"dtype": dtype})
+            names = content["vocabulary"]
+            vocabulary = None if names is None else Vocabulary(tuple(names["names"]), names["query"])
+            agent = cls(_empty(config), name=content["name"], device="cpu", vocabulary=vocabulary)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadCheckpoint(f"{path / 'agent.json'} does not describe an agent: {error!r}. Save it again.") from None
+        check_tensors(path / "model.safetensors", tensors, agent.weights())
+        with torch.no_grad():
+            for name, parameter in agent.weights().items():
+                parameter.copy_(tensors[name])
+        return cls(agent.bridge, name=agent.name, device=device, vocabulary=vocabulary)
+
+
+def adding(delta: Float[Tensor, "pos width"]) -> Callable[..., Tensor]:
+    """A forward hook that adds a delta to activations [prompt, pos, ...]."""
+
+    def hook(activations: Tensor, hook: Any) -> Tensor:
+        return activations + delta.reshape(delta.shape[0], *activations.shape[2:]).to(activations.dtype)
+
+    return hook
+
+
+def _empty(config: TransformerBridgeConfig) -> TransformerBridge:
+    """A native bridge whose weights are about to be replaced; nothing global is drawn from."""
+    config.seed = 0
+    return TransformerBridge.boot_native(config, device="cpu", dtype=config.dtype)
+
+
+def _plain_config(config: TransformerBridgeConfig) -> dict[str, Any]:
+    """The configuration as JSON: what is set, without the machine it ran on."""
+    simple = {k: v for k, v in vars(config).items() if isinstance(v, str | bool | int | float) and v is not None}
+    for name in ("device", "initializer_range", "n_params", "seed"):
+        simple.pop(name, None)
+    return simple | {"dtype": str(config.dtype).removeprefix("torch.")}
+
+
+@torch.no_grad()
+def _probe(bridge: TransformerBridge, device: torch.device) -> dict[Site, int]:
+    """Sites of a live bridge and their widths: edit every candidate once and watch the output."""
+    lengths = _two_lengths(bridge)
+    short, long = (torch.arange(n, device=device)[None] % bridge.cfg.d_vocab for n in lengths)
+    shapes = _shapes(bridge, short, long)
+    clean = bridge(long)
+    found = {}
+    for name, shape in shapes.items():
+        width = int(torch.tensor(shape[2:]).prod())
+        bump = torch.linspace(-3.0, 5.0, lengths[1] * width, device=device).sin().reshape(lengths[1], width)
+        edited = bridge.run_with_hooks(long, fwd_hooks=[(name, adding(bump))])
+        if not torch.equal(edited, clean):
+            found[Site(name)] = width
+    return dict(sorted(found.items()))
+
+
+def _two_lengths(bridge: TransformerBridge) -> tuple[int, int]:
+    longest = min(bridge.cfg.n_ctx, 7)
+    return max(1, longest - 1), longest
+
+
+def _shapes(bridge: TransformerBridge, short: Tensor, long: Tensor) -> Mapping[str, tuple[int, ...]]:
+    """Candidates [prompt, pos, width...]: float, and only the second dimension grows with the prompt."""
+    seen: list[dict[str, tuple[int, ...]]] = []
+    names = _one_name_each(bridge)
+    for tokens in (short, long):
+        shapes: dict[str, tuple[int, ...]] = {}
+
+        def note(x: Any, hook: Any, name: str, shapes: dict[str, tuple[int, ...]] = shapes) -> None:
+            if isinstance(x, Tensor) and x.is_floating_point() and x.ndim >= 3:
+                shapes[name] = tuple(x.shape)
+
+        hooks = [(name, lambda x, hook, name=name: note(x, hook, name)) for name in names]
+        bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+        seen.append(shapes)
+    first, second = seen
+    return {
+        name: shape
+        for name, shape in second.items()
+        if not name.endswith(_ATTENTION)
+        and name in first
+        and shape[1] == long.shape[1]
+        and first[name][1] == short.shape[1]
+        and shape[2:] == first[name][2:]
+    }
+
+
+def _one_name_each(bridge: TransformerBridge) -> list[str]:
+    """One name for each hook point in use: the last listed, TransformerLens' own alias where there is one."""
+    names = {id(hook): name for name, hook in bridge.hook_dict.items()}
+    return [name for name in names.values() if _in_use(bridge, name)]
+
+
+def _in_use(bridge: TransformerBridge, name: str) -> bool:
+    """Whether the bridge lets this hook point be used at all: some need an option to be set first."""
+    try:
+        with bridge.hooks(fwd_hooks=[(name, lambda x, hook: None)]):
+            return True
+    except ValueError:
+        return False

@@ -1,0 +1,53 @@
+"""Errors a user can cause: each says what was expected, what came, and the cure."""
+
+from difflib import get_close_matches
+from collections.abc import Iterable
+
+
+class WorkbenchError(ValueError):
+    """Base of every error caused by input; the command line prints it without a traceback."""
+
+
+class UnknownName(WorkbenchError):
+    """A name (organism, recipe, family, option) that nothing answers to."""
+
+
+class UnknownSite(UnknownName):
+    """A hook point that the model at hand does not have, or at which no edit has an effect."""
+
+
+class BadPrompts(WorkbenchError):
+    """Prompts that are empty, misshapen, out of the vocabulary or read outside themselves."""
+
+
+class BadEdit(WorkbenchError):
+    """An edit of the wrong width, at positions that do not exist, or with NaN or infinity."""
+
+
+class BadBudget(WorkbenchError):
+    """A budget whose radius, unit or site makes no sense."""
+
+
+class BadSettings(WorkbenchError):
+    """A setting outside its range."""
+
+
+class BadCheckpoint(WorkbenchError):
+    """A file that is missing, truncated, altered, of another shape, or not ours."""
+
+
+class Unacceptable(WorkbenchError):
+    """An organism that falls short of what its family promises, so it is not saved."""
+
+
+def closest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """The known names that look most like `name`, ready to print; all of them if none does."""
+    known = list(known)
+    near = get_close_matches(name, known, n=count, cutoff=0.4) or known[:8]
+    return ", ".join(near) if near else "none"
+
+
+def unknown(kind: str, name: str, known: Iterable[str], cure: str) -> UnknownName:
+    """The error for a name that nothing answers to."""
+    known = list(known)
+    return UnknownName(f"no {kind} {name!r} among {len(known)}. Closest: {closest(name, known)}. {cure}")
