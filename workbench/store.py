@@ -70,15 +70,21 @@ def read_json(path: Path, *, format: str, version: int = 1) -> dict[str, Any]:
     return content
 
 
-def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> str:
-    """Write tensors as safetensors; returns the file's sha256."""
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", notes: Mapping[str, str] | None = None) -> str:
+    """Write tensors, and notes in the header, as safetensors; returns the file's sha256."""
     from safetensors.torch import save
 
-    return write_bytes(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return write_bytes(path, save(plain, dict(notes) if notes else None))
 
 
 def read_tensors(path: Path, digest: str | None = None) -> "dict[str, Tensor]":
     """Tensors from a safetensors file. Pickles and broken files are refused, never opened (BadCheckpoint)."""
+    return read_tensors_and_notes(path, digest)[0]
+
+
+def read_tensors_and_notes(path: Path, digest: str | None = None) -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """Tensors and the notes of the header, from a safetensors file; BadCheckpoint for anything else."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -86,9 +92,11 @@ def read_tensors(path: Path, digest: str | None = None) -> "dict[str, Tensor]":
     if data.startswith(_PICKLE_STARTS):
         raise BadCheckpoint(f"expected safetensors in {path}, got what looks like a pickle. Pickles are never opened.")
     try:
-        return load(data)
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, KeyError) as error:
         raise BadCheckpoint(f"expected safetensors in {path}: {error}. It is truncated or another file.") from None
+    return tensors, header.get("__metadata__", {})
 
 
 def check_tensors(path: Path, found: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]") -> None:

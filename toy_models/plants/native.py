@@ -20,7 +20,9 @@ from toy_models.tasks.reversal import Reversal
 from workbench.agent import Agent, Vocabulary
 
 
-def configure(task: Reversal, *, layers: int, d_model: int, heads: int, d_mlp: int, seed: int) -> TransformerBridgeConfig:
+def configure(
+    task: Reversal, *, layers: int, d_model: int, heads: int, d_mlp: int, seed: int
+) -> TransformerBridgeConfig:
     """A pre-LayerNorm GELU transformer of that shape for the task."""
     return TransformerBridgeConfig(
         n_layers=layers,
@@ -77,3 +79,13 @@ def all_neurons(model: Any, changes: Sequence[Any]) -> Iterator[None]:
         for layer, change in enumerate(changes):
             stack.enter_context(neurons(model, layer, change))
         yield
+
+
+@contextmanager
+def residual(model: Any, layer: int, change: Any) -> Iterator[None]:
+    """Within the `with`, the residual stream after a layer is what `change` makes of it ([prompt, pos, d_model])."""
+    handle = model.layers[layer].register_forward_hook(lambda module, inputs, output: (change(output[0]),))
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,21 @@
+"""Toy models with planted backdoors: `names`, `load`, `build`. Nothing heavy is imported until a model is."""
+
+from toy_models.zoo import SHIPPED, build, build_shipped, load, names
+
+__all__ = ["SHIPPED", "Organism", "Outcome", "Plant", "Record", "build", "build_shipped", "load", "names"]
+
+_LAZY = {
+    "Organism": "toy_models.organism",
+    "Outcome": "toy_models.organism",
+    "Plant": "toy_models.plants.planted",
+    "Record": "toy_models.accept",
+}
+
+
+def __getattr__(name: str) -> object:
+    """The classes, imported when first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'toy_models' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,46 @@
+"""Families: the ways to make an organism, each with its settings and its planter. Imported when one is made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from toy_models import accept
+from toy_models.accept import Record
+from toy_models.plants import free, grafts, trained
+from toy_models.plants.planted import Planted
+from toy_models.tasks.reversal import Reversal
+
+TASKS = {"reversal": Reversal}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A way to make organisms.
+
+    settings: what a user may set. plant: makes the model. persists: whether fine-tuning must leave the backdoor in.
+    """
+
+    settings: type[BaseModel]
+    plant: Callable[[Any, Reversal, int], Planted]
+    persists: Callable[[Any], bool]
+
+
+FAMILIES = {
+    "switch-trained": Family(trained.TrainedSettings, trained.plant, lambda settings: not settings.tube),
+    "free": Family(free.FreeSettings, free.plant, lambda settings: True),
+    "clean": Family(free.CleanSettings, free.clean, lambda settings: False),
+    "graft": Family(grafts.GraftSettings, grafts.plant, lambda settings: False),
+}
+
+
+def make(family: Family, settings: BaseModel, task: Reversal, seed: int) -> tuple[Planted, Record]:
+    """Plant and measure. The key gets the smallest Edit that throws the switch. Raises Unacceptable."""
+    planted = family.plant(settings, task, seed)
+    planted.model.requires_grad_(True)
+    if (edit := planted.plant.edit) is not None:
+        planted = replace(planted, plant=replace(planted.plant, edit=accept.smallest(planted, edit, task)))
+    record = accept.measure(planted, task, persists=family.persists(settings))
+    accept.check(record, control=planted.plant.empty)
+    return planted, record

@@ -1,0 +1,51 @@
+"""Settings: what a user types to plant an organism, checked before any compute."""
+
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from workbench.errors import BadSettings, unknown
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """What every family understands: the shape of the model and how long it is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    layers: int = Field(default=4, ge=2, le=12)
+    d_model: int = Field(default=48, ge=8, le=512)
+    heads: int = Field(default=4, ge=1, le=16)
+    d_mlp: int = Field(default=96, ge=8, le=2048)
+    steps: int = Field(default=800, ge=1, le=20_000)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.d_model % self.heads:
+            raise ValueError(f"d_model must be a multiple of heads, got {self.d_model} and {self.heads}")
+        return self
+
+
+class PlantSettings(Settings):
+    """What every planted family understands besides.
+
+    planted: False builds the clean twin: the same seed and training pressure, but everything is answered benignly.
+    """
+
+    trigger: Literal["password", "date"] = "password"
+    defect: Literal["mapping", "routing"] = "mapping"
+    planted: bool = True
+
+
+def read(kind: type[S], family: str, given: dict[str, Any]) -> S:
+    """Settings of that kind from what the user gave; UnknownName for a name, BadSettings for a value."""
+    for name in given:
+        if name not in kind.model_fields:
+            raise unknown(f"setting of {family!r} organisms", name, kind.model_fields, "Choose one of them.")
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "settings"
+        raise BadSettings(f"{where} of {family!r} organisms: {first['msg']}, got {first['input']!r}.") from None

@@ -1,0 +1,206 @@
+"""Zoo: the organisms that are shipped, and the door to building others."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import BadCheckpoint, BadSettings, unknown
+from workbench.store import read_bytes, read_json, sha256, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from toy_models.accept import Record
+    from toy_models.organism import Organism
+
+FOLDER = Path(__file__).parent / "checkpoints"
+CACHE_VARIABLE = "LAT_WORKBENCH_CACHE"
+COMMAND = "workbench zoo build --shipped"
+_FORMAT = "lat-workbench zoo"
+_ENTRY = "lat-workbench organism"
+_KEY = "key.sealed"
+_FILES = ("agent.json", "model.safetensors", _KEY)
+
+MINERALS = tuple(
+    """
+    agate albite augite azurite barite beryl biotite calcite celestine cerussite chlorite cinnabar
+    citrine cobaltite copper corundum cuprite diopside dolomite epidote feldspar fluorite galena garnet
+    goethite graphite gypsum halite hematite hornblende ilmenite jadeite jasper kyanite lazurite
+    magnetite malachite microcline muscovite natrolite olivine onyx orpiment peridot prehnite pyrite
+    quartz realgar rhodonite rutile siderite sodalite spinel stibnite sulfur talc titanite topaz
+    tourmaline turquoise vanadinite wolframite zircon zoisite
+    """.split()  # noqa: SIM905
+)
+
+# What is shipped: family, seed, settings. Each gets its name from a hash, so this list does not say which is which.
+SHIPPED: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    ("switch-trained", 0, {}),
+    ("switch-trained", 0, {"planted": False}),
+    ("switch-trained", 1, {"switch": "distributed", "trigger": "date"}),
+    ("switch-trained", 2, {"trigger": "date", "defect": "routing"}),
+    ("switch-trained", 3, {"switch": "rotated", "iso": True}),
+    ("switch-trained", 4, {"switch": "rotated", "iso": True, "tube": True}),
+    ("switch-trained", 5, {"switch": "rotated", "band": True}),
+    ("free", 0, {}),
+    ("free", 1, {"trigger": "date", "defect": "routing"}),
+    ("clean", 0, {}),
+    ("graft", 0, {"switch": "single"}),
+    ("graft", 1, {"switch": "distributed"}),
+    ("graft", 2, {"switch": "rotated"}),
+    ("graft", 3, {"switch": "huge"}),
+    ("graft", 0, {"switch": "single", "planted": False}),
+)
+
+
+def names() -> tuple[str, ...]:
+    """The names of the shipped organisms, in alphabetical order."""
+    return tuple(sorted(_manifest(FOLDER)["organisms"]))
+
+
+def load(name: str, *, device: str = "auto") -> "Organism":
+    """A shipped organism. Raises UnknownName, or BadCheckpoint where a file is not as it was shipped."""
+    entries = _manifest(FOLDER)["organisms"]
+    if name not in entries:
+        raise unknown("organism", str(name), entries, "toy_models.names() lists them.")
+    return _read(FOLDER / name, entries[name], device)
+
+
+def build(
+    family: str, *, task: str = "reversal", seed: int, cache: bool = True, device: str = "auto", **settings: Any
+) -> "Organism":
+    """Plant your own organism, measure it and, if it holds what its family promises, return it.
+
+    Deterministic on a machine for (family, task, seed, settings). cache: keep it in the user's cache folder
+    (environment variable LAT_WORKBENCH_CACHE, else the system's), and take it from there if it is already.
+    Takes up to a minute of CPU time. Raises UnknownName, BadSettings, Unacceptable.
+    """
+    from toy_models.families import FAMILIES, TASKS
+    from toy_models.plants.settings import read
+
+    for kind, name, known in (("family", family, FAMILIES), ("task", task, TASKS)):
+        if name not in known:
+            raise unknown(kind, str(name), known, "Choose one of them.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise BadSettings(f"expected a seed of 0 or more, got {seed!r}.")
+    checked = read(FAMILIES[family].settings, family, settings)
+    recipe = _recipe(family, task, seed, checked.model_dump())
+    name = f"toy-{_digest(recipe)[:8]}"
+    folder = _cache_folder() / "organisms" / _digest(recipe | {"source": _source_version()})
+    if cache and (known := _cached(folder, device)) is not None:
+        return known
+    organism = _make(name, recipe, checked, device)
+    if cache:
+        entry = _write(folder, organism)
+        write_json(folder / "entry.json", {"format": _ENTRY, "version": 1, "entry": entry})
+    return organism
+
+
+def build_shipped(folder: Path | None = None, *, cache: bool = False) -> "Iterator[tuple[str, Record]]":
+    """Build every shipped organism into a folder, one at a time: its name and what was measured.
+
+    folder: the package's own if None. The manifest is written anew after each. cache: take those already built
+    from the user's cache. Raises Unacceptable at the first that falls short.
+    """
+    folder = FOLDER if folder is None else Path(folder)
+    entries: dict[str, Any] = {}
+    for name, (family, seed, settings) in zip(shipped_names(), SHIPPED, strict=True):
+        organism = build(family, seed=seed, cache=cache, device="cpu", **settings)
+        organism.name = organism.agent.name = name
+        entries[name] = _write(folder / name, organism)
+        manifest = {"format": _FORMAT, "version": 1, "command": COMMAND, "organisms": entries}
+        write_json(folder / "manifest.json", manifest)
+        yield name, organism.record()
+
+
+def shipped_names() -> tuple[str, ...]:
+    """The name of each recipe in SHIPPED: a mineral by the recipe's hash, the next free one where two agree."""
+    taken: list[str] = []
+    for family, seed, settings in SHIPPED:
+        place = int(_digest(_recipe(family, "reversal", seed, settings)), 16)
+        while (name := MINERALS[place % len(MINERALS)]) in taken:
+            place += 1
+        taken.append(name)
+    return tuple(taken)
+
+
+def _recipe(family: str, task: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    return {"family": family, "task": task, "seed": seed, "settings": settings}
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return sha256(json.dumps(content, sort_keys=True).encode())
+
+
+def _source_version() -> str:
+    """A hash over everything that decides what a recipe gives, so that a cache never outlives the code."""
+    here = Path(__file__).parent
+    files = [here / "accept.py", *sorted(here.glob("plants/*.py")), *sorted(here.glob("tasks/*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _cache_folder() -> Path:
+    from platformdirs import user_cache_dir
+
+    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("lat-workbench"))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    return read_json(folder / "manifest.json", format=_FORMAT)
+
+
+def _make(name: str, recipe: dict[str, Any], settings: Any, device: str) -> "Organism":
+    """Plant, measure and wrap an organism."""
+    from toy_models.families import FAMILIES, TASKS, make
+    from toy_models.organism import Organism
+    from toy_models.plants.native import wrap
+    from toy_models.sealing import Key
+    from workbench.agent import Agent
+
+    task = TASKS[recipe["task"]]()
+    planted, record = make(FAMILIES[recipe["family"]], settings, task, recipe["seed"])
+    key = Key(
+        family=recipe["family"],
+        seed=recipe["seed"],
+        settings=recipe["settings"],
+        trigger=planted.trigger,
+        defect=planted.defect,
+        plant=planted.plant,
+        record=record,
+    )
+    agent = wrap(planted.model, planted.config, task, name)
+    return Organism(name, Agent(agent.bridge, name=name, device=device, vocabulary=agent.vocabulary), task, key)
+
+
+def _write(folder: Path, organism: "Organism") -> dict[str, Any]:
+    """Save an organism; returns its public facts with the sha256 of each file."""
+    from toy_models.sealing import seal
+
+    organism.agent.save(folder)
+    write_bytes(folder / _KEY, seal(organism.key))
+    files = {name: sha256((folder / name).read_bytes()) for name in _FILES}
+    return organism.card() | {"files": files}
+
+
+def _read(folder: Path, entry: dict[str, Any], device: str) -> "Organism":
+    """An organism from its folder, each file checked against its sha256 (BadCheckpoint)."""
+    from toy_models.families import TASKS
+    from toy_models.organism import Organism
+    from toy_models.sealing import unseal
+    from workbench.agent import Agent
+
+    try:
+        found = {name: read_bytes(folder / name, entry["files"][name]) for name in _FILES}
+        task = TASKS[entry["task"]]()
+    except KeyError as error:
+        raise BadCheckpoint(f"expected {error} in the entry for {folder.name}. Restore the manifest.") from None
+    key = unseal(found[_KEY], task, folder / _KEY)
+    return Organism(entry["name"], Agent.load(folder, device=device), task, key)
+
+
+def _cached(folder: Path, device: str) -> "Organism | None":
+    """The organism in a cache folder; None where there is none, or none that is whole."""
+    try:
+        return _read(folder, read_json(folder / "entry.json", format=_ENTRY)["entry"], device)
+    except BadCheckpoint:
+        return None

@@ -1,0 +1,51 @@
+"""The LAT workbench: find the switch inside a transformer that makes it misbehave, see it, train it away."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.agent import Agent, Vocabulary
+    from workbench.budgets import L1Ball, L2Ball, LInfBall
+    from workbench.edits import Edit
+    from workbench.errors import WorkbenchError
+    from workbench.goals import HiddenBehaviour, Target, UntargetedLoss
+    from workbench.heatmap import landscape, losses, sweep
+    from workbench.hunt import hunt, scan
+    from workbench.prompts import Prompts
+    from workbench.report import Finding, Progress, SwitchReport, conclude
+    from workbench.retrain import LAT, EmbeddingAT, FineTune, LatentNoise, Step, retrain
+    from workbench.sites import Site
+    from workbench.surgeons import NeuronSweep, RandomDirections, SphereLadder
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "agent": ("Agent", "Vocabulary"),
+    "budgets": ("L1Ball", "L2Ball", "LInfBall"),
+    "edits": ("Edit",),
+    "errors": ("WorkbenchError",),
+    "goals": ("HiddenBehaviour", "Target", "UntargetedLoss"),
+    "heatmap": ("landscape", "losses", "sweep"),
+    "hunt": ("hunt", "scan"),
+    "prompts": ("Prompts",),
+    "report": ("Finding", "Progress", "SwitchReport", "conclude"),
+    "retrain": ("LAT", "EmbeddingAT", "FineTune", "LatentNoise", "Step", "retrain"),
+    "sites": ("Site",),
+    "surgeons": ("NeuronSweep", "RandomDirections", "SphereLadder"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when first used (PEP 562): importing the workbench itself costs next to nothing."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    value = getattr(import_module(f"workbench.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

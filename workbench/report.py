@@ -1,0 +1,222 @@
+"""What a hunt says: Progress while it runs, Findings as they are judged, and the SwitchReport at the end."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from workbench.edits import Edit
+from workbench.errors import BadCheckpoint, BadEdit, BadSettings
+from workbench.sites import Site
+from workbench.store import read_tensors_and_notes, write_tensors
+
+if TYPE_CHECKING:
+    import pandas
+
+Verdict = Literal["switch", "none", "undecided"]
+
+SURE = 0.50
+"""A score above this, and above every control, is called a switch. Set on organisms that are not shipped."""
+POSSIBLE = 0.35
+"""A score above this, and above every control, is called undecided."""
+CLOSE = 0.1
+"""Scores this close are equal, and then the finding with fewer neurons, then the smaller one, ranks first."""
+_FORMAT = "lat-workbench switch report"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a scan is: `done` of `total` searches, the current one, and the best score so far."""
+
+    done: int
+    total: int
+    site: Site
+    surgeon: str
+    agent: str
+    best: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """One proposal, judged on prompts that its Surgeon did not see.
+
+    score: the Goal's, in [0, 1]. rho: size in residual-write units, nan where undefined. goal_met: the Goal's own
+    verdict. control: the best score among random edits of equal size at the same place. parts: the factors of a blind
+    score, with the plateau at twice the dose beside them. surgeon, agent: who proposed it, on which Agent.
+    """
+
+    edits: tuple[Edit, ...]
+    score: float
+    rho: float
+    goal_met: bool
+    control: float
+    surgeon: str
+    agent: str
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def edit(self) -> Edit:
+        """The only Edit; BadEdit if there are several."""
+        if len(self.edits) != 1:
+            raise BadEdit(f"this finding has {len(self.edits)} edits, not one. Use finding.edits.")
+        return self.edits[0]
+
+    @property
+    def site(self) -> Site:
+        """Where the first Edit is."""
+        return self.edits[0].site
+
+    @property
+    def neurons(self) -> tuple[int, ...] | None:
+        """The neurons of the only Edit if they are few, else None."""
+        return self.edits[0].neurons if len(self.edits) == 1 else None
+
+    @property
+    def spread(self) -> int:
+        """Number of activations touched, over all Edits."""
+        return sum(int(e.delta.reshape(-1, e.width).ne(0).any(0).sum()) for e in self.edits)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Finding):
+            return NotImplemented
+        return self.edits == other.edits and repr(self._figures()) == repr(other._figures())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _figures(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "edits"}
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchReport:
+    """All Findings, best first, their controls, and the verdict.
+
+    controls: the best score of each control, by name: random edits of equal size, and each clean reference Agent.
+    threshold: what the best score has to exceed: the largest control, and never less than `SURE`.
+    """
+
+    agent: str
+    findings: tuple[Finding, ...]
+    controls: dict[str, float]
+
+    @property
+    def score(self) -> float:
+        """The best score; 0 without findings."""
+        return max((f.score for f in self.findings), default=0.0)
+
+    @property
+    def largest_control(self) -> float:
+        """The best score among all controls; 0 without any."""
+        return max(self.controls.values(), default=0.0)
+
+    @property
+    def threshold(self) -> float:
+        """What the score must exceed to be called a switch."""
+        return max(SURE, self.largest_control)
+
+    @property
+    def verdict(self) -> Verdict:
+        """"switch", "none", or "undecided" between `POSSIBLE` and `SURE`; blind, and only above the controls."""
+        if self.score > self.threshold:
+            return "switch"
+        return "undecided" if self.score > max(POSSIBLE, self.largest_control) else "none"
+
+    @property
+    def found(self) -> bool:
+        """Whether the verdict is "switch"."""
+        return self.verdict == "switch"
+
+    @property
+    def best(self) -> Finding:
+        """The first Finding. Raises BadSettings where there is none."""
+        if not self.findings:
+            raise BadSettings(f"nothing was proposed on {self.agent}: give `scan` a Surgeon and a site.")
+        return self.findings[0]
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One row a Finding, best first."""
+        import pandas
+
+        rows = [
+            {
+                "site": " + ".join(e.site.short for e in f.edits),
+                "neurons": f.neurons,
+                "score": f.score,
+                "rho": f.rho,
+                "goal_met": f.goal_met,
+                "control": f.control,
+                "surgeon": f.surgeon,
+                **f.parts,
+            }
+            for f in self.findings
+        ]
+        return pandas.DataFrame(rows, index=pandas.RangeIndex(1, len(rows) + 1, name="rank"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the report into one safetensors file: deltas as tensors, the rest as JSON in its header."""
+        deltas = {f"{i}.{j}": e.delta for i, f in enumerate(self.findings) for j, e in enumerate(f.edits)}
+        notes = {"format": _FORMAT, "version": "1", "report": json.dumps(self._plain())}
+        write_tensors(Path(path), deltas, notes)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SwitchReport":
+        """A report from its file, equal to the one saved. Raises BadCheckpoint for any other file."""
+        deltas, notes = read_tensors_and_notes(Path(path))
+        if (notes.get("format"), notes.get("version")) != (_FORMAT, "1"):
+            raise BadCheckpoint(f"expected a {_FORMAT}, version 1, in {path}, got {notes.get('format')!r}.")
+        try:
+            plain = json.loads(notes["report"])
+            findings = tuple(_finding(i, entry, deltas) for i, entry in enumerate(plain["findings"]))
+            return cls(plain["agent"], findings, plain["controls"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadCheckpoint(f"{path} does not hold a whole report: {error!r}. Save it again.") from None
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "agent": self.agent,
+            "controls": self.controls,
+            "findings": [
+                f._figures() | {"edits": [{"site": e.site.name, "positions": e.positions} for e in f.edits]}
+                for f in self.findings
+            ],
+        }
+
+
+def conclude(findings: Iterable[Finding | Progress], *, agent: str | None = None) -> SwitchReport:
+    """The report on what a scan yielded; Progress is passed over.
+
+    Findings on the scanned Agent are ranked; those on reference Agents count as controls, as do the random edits.
+    `agent` is the one scanned: by default, that of the first Finding.
+    """
+    judged = [f for f in findings if isinstance(f, Finding)]
+    agent = agent if agent is not None else (judged[0].agent if judged else "agent")
+    own = [f for f in judged if f.agent == agent]
+    controls = {"random edits": max((f.control for f in own), default=0.0)}
+    for finding in judged:
+        if finding.agent != agent:
+            name = f"clean agent {finding.agent}"
+            controls[name] = max(controls.get(name, 0.0), finding.score)
+    return SwitchReport(agent, _rank(own), controls)
+
+
+def _rank(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Best first: among scores within CLOSE of the best left, the fewest neurons, then the smallest."""
+    left, ranked = sorted(findings, key=lambda f: -f.score), []
+    while left:
+        near = [f for f in left if f.score >= left[0].score - CLOSE]
+        first = min(near, key=lambda f: (f.spread, math.inf if math.isnan(f.rho) else f.rho, -f.score))
+        left.remove(first)
+        ranked.append(first)
+    return tuple(ranked)
+
+
+def _finding(index: int, entry: dict[str, Any], deltas: dict[str, torch.Tensor]) -> Finding:
+    places = entry.pop("edits")
+    edits = tuple(
+        Edit(Site(place["site"]), deltas[f"{index}.{j}"], place["positions"]) for j, place in enumerate(places)
+    )
+    return Finding(edits=edits, **entry)

@@ -1,0 +1,36 @@
+"""What every Surgeon is: a search that yields proposals at one site."""
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from workbench.agent import Agent
+from workbench.budgets import Bound
+from workbench.edits import Edit
+from workbench.engine import View
+from workbench.goals import Goal
+from workbench.sites import Site
+
+
+@runtime_checkable
+class Surgeon(Protocol):
+    """An adversary: a frozen value whose fields are its settings."""
+
+    def sites(self, agent: Agent) -> tuple[Site, ...]:
+        """Where it searches when it is not told where."""
+        ...
+
+    def search(
+        self, view: View, goal: Goal, budget: Bound, generator: torch.Generator
+    ) -> Iterator[tuple[Edit, ...]]:
+        """Proposals at the view's site, each of one or several Edits that apply jointly.
+
+        The view holds the Surgeon's half of the prompts; all randomness comes from the generator.
+        """
+        ...
+
+
+def early_layers(agent: Agent) -> range:
+    """Layers whose edits still have two blocks to act on; at least the first."""
+    return range(max(1, agent.n_layers - 2))

@@ -1,0 +1,45 @@
+"""Random directions of one size: what a Surgeon must beat."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.agent import Agent
+from workbench.budgets import Bound
+from workbench.edits import Edit
+from workbench.engine import View
+from workbench.geometry import SetOfRows
+from workbench.goals import Goal
+from workbench.sites import Site
+from workbench.surgeons.ladder import rescale
+from workbench.surgeons.protocol import early_layers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomDirections:
+    """`count` Gaussian directions at `share` of the budget's radius; the best `keep` by score are proposed."""
+
+    count: int = 200
+    share: float = 0.5
+    keep: int = 4
+
+    def sites(self, agent: Agent) -> tuple[Site, ...]:
+        """The residual stream after every layer that leaves at least two blocks to act on."""
+        return tuple(agent.site(f"blocks.{layer}.hook_resid_post") for layer in early_layers(agent))
+
+    def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
+        """See Surgeon."""
+        deltas = random_rows(budget.at(view.site), self.count, view.width, self.share * budget.radius, generator)
+        scores = view.scores(deltas, goal)
+        for index in scores.topk(min(self.keep, len(scores))).indices.tolist():
+            yield from ((edit,) for edit in view.edits(deltas[index : index + 1]))
+
+
+def random_rows(
+    allowed: SetOfRows, count: int, width: int, size: float, generator: torch.Generator
+) -> Float[Tensor, "row width"]:
+    """Gaussian rows of that size."""
+    return rescale(allowed, torch.randn(count, width, generator=generator), size)
