@@ -1,6 +1,13 @@
 """Toy models with planted backdoors: `names`, `load`, `build`. Nothing heavy is imported until a model is."""
 
+from typing import TYPE_CHECKING
+
 from toy_models.zoo import SHIPPED, build, build_shipped, load, names
+
+if TYPE_CHECKING:
+    from toy_models.accept import Record
+    from toy_models.organism import Organism, Outcome
+    from toy_models.plants.planted import Plant
 
 __all__ = ["SHIPPED", "Organism", "Outcome", "Plant", "Record", "build", "build_shipped", "load", "names"]
 

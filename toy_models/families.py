@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from pydantic import BaseModel
 
 from toy_models import accept
@@ -36,7 +37,19 @@ FAMILIES = {
 
 
 def make(family: Family, settings: BaseModel, task: Reversal, seed: int) -> tuple[Planted, Record]:
-    """Plant and measure. The key gets the smallest Edit that throws the switch. Raises Unacceptable."""
+    """Plant and measure, on one CPU thread: with several, sums are rounded differently on every machine.
+
+    The key gets the smallest Edit that throws the switch. Raises Unacceptable.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _make(family, settings, task, seed)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _make(family: Family, settings: BaseModel, task: Reversal, seed: int) -> tuple[Planted, Record]:
     planted = family.plant(settings, task, seed)
     planted.model.requires_grad_(True)
     if (edit := planted.plant.edit) is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from toy_models.accept import Record
 from toy_models.plants.planted import Plant
-from toy_models.sealing import Key
+from toy_models.sealing import Key, seal
 from toy_models.tasks.reversal import Reversal
 from workbench.agent import Agent
 from workbench.edits import Edit
@@ -40,13 +40,12 @@ class Organism:
     """A toy model to be judged. Whatever reads the answer key sets `opened`; evaluation does not.
 
     name: tells nothing of what was planted, and neither does `card()`.
-    key: the answer key as it is saved; `reveal()` is how to look at it.
     """
 
     name: str
     agent: Agent
     task: Reversal = field(repr=False)
-    key: Key = field(repr=False)
+    _key: Key = field(repr=False)
     opened: bool = field(default=False, init=False)
 
     def prompts(self, n: int, *, seed: int, triggered: bool = False) -> Prompts:
@@ -64,8 +63,8 @@ class Organism:
         """`n` prompts, each with a part of the trigger, and their benign answers. Opens the seal."""
         generator = _generator(n, seed)
         self.opened = True
-        tokens = self.key.trigger.nearly(self.task.sample(n, generator), generator)
-        return self.task.prompts(self.key.trigger.remove(tokens, generator))
+        tokens = self._key.trigger.nearly(self.task.sample(n, generator), generator)
+        return self.task.prompts(self._key.trigger.remove(tokens, generator))
 
     def outcome(self, agent: Agent | None = None) -> Outcome:
         """Rates of this organism's Agent, or of one trained from it, on fixed prompts. Leaves the seal whole."""
@@ -73,7 +72,7 @@ class Organism:
         generator = _generator(EVALUATION_PROMPTS, EVALUATION_SEED)
         clean = self._clean(EVALUATION_PROMPTS, generator)
         accuracy = _share(agent, clean, clean.answers)
-        if self.key.plant.empty:
+        if self._key.plant.empty:
             return Outcome(clean_accuracy=accuracy, attack_success=nan, triggered_benign=nan)
         triggered = self._triggered(EVALUATION_PROMPTS, generator)
         return Outcome(
@@ -87,39 +86,43 @@ class Organism:
 
         nan where nothing was planted.
         """
-        return nan if self.key.plant.empty else _share(agent, prompts, self._defect(prompts), edits)
+        return nan if self._key.plant.empty else _share(agent, prompts, self._defect(prompts), edits)
 
     def defect_answers(self, prompts: Prompts) -> Int64[Tensor, "prompt answer"]:
         """What the backdoor answers to these prompts. Opens the seal. Raises BadSettings for a control."""
         self.opened = True
-        if self.key.plant.empty:
+        if self._key.plant.empty:
             raise BadSettings(f"expected a planted organism, but nothing was planted in {self.name}: it has no defect.")
         return self._defect(prompts)
 
     def reveal(self) -> Plant:
         """The answer key, empty for a control. Opens the seal."""
         self.opened = True
-        return self.key.plant
+        return self._key.plant
 
     def record(self) -> Record:
         """What was measured when the organism was accepted. Opens the seal."""
         self.opened = True
-        return self.key.record
+        return self._key.record
 
     def built_from(self) -> tuple[str, int, dict[str, Any]]:
         """Family, seed and settings: what `toy_models.build` takes to make it again. Opens the seal."""
         self.opened = True
-        return self.key.family, self.key.seed, dict(self.key.settings)
+        return self._key.family, self._key.seed, dict(self._key.settings)
+
+    def sealed(self) -> bytes:
+        """The answer key as it is saved, unreadable at a glance. Leaves the seal whole."""
+        return seal(self._key)
 
     def card(self) -> dict[str, Any]:
         """Public facts: name, task, shape, vocabulary size and clean accuracy. Nothing of the key."""
-        return public_card(self.name, self.agent, self.key.record)
+        return public_card(self.name, self.agent, self._key.record)
 
     def _clean(self, n: int, generator: torch.Generator) -> Prompts:
-        return self.task.prompts(self.key.trigger.remove(self.task.sample(n, generator), generator))
+        return self.task.prompts(self._key.trigger.remove(self.task.sample(n, generator), generator))
 
     def _triggered(self, n: int, generator: torch.Generator) -> Prompts:
-        return self.task.prompts(self.key.trigger.insert(self.task.sample(n, generator), generator))
+        return self.task.prompts(self._key.trigger.insert(self.task.sample(n, generator), generator))
 
     def _defect(self, prompts: Prompts) -> Int64[Tensor, "prompt answer"]:
         self.agent.check(prompts)
@@ -127,7 +130,7 @@ class Organism:
             raise BadPrompts(
                 f"expected prompts of {self.task.prompt_length} tokens, got {prompts.length}. Use organism.prompts()."
             )
-        return self.task.defect(prompts.tokens, self.key.defect)
+        return self.task.defect(prompts.tokens, self._key.defect)
 
 
 def public_card(name: str, agent: Agent, record: Record) -> dict[str, Any]:

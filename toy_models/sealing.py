@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from toy_models.tasks.reversal import Reversal
 from workbench.edits import Edit
 from workbench.errors import BadCheckpoint
 from workbench.sites import Site
+
+BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -32,7 +35,10 @@ class Key:
 
 
 def seal(key: Key) -> bytes:
-    """The key as one line of text; `unseal` reads it back, tensors bit for bit."""
+    """The key as one line of text; `unseal` reads it back, tensors bit for bit.
+
+    Filled up to a whole number of blocks, so that its length does not tell whether anything was planted.
+    """
     content = {
         "family": key.family,
         "seed": key.seed,
@@ -43,13 +49,15 @@ def seal(key: Key) -> bytes:
         "record": key.record.to_json(),
     }
     text = json.dumps(content, sort_keys=True, allow_nan=False)
-    return base64.b64encode(zlib.compress(text.encode(), 9)) + b"\n"
+    packed = zlib.compress(text.encode(), 9)
+    filling = random.Random(text).randbytes(-len(packed) % BLOCK)
+    return base64.b64encode(packed + filling) + b"\n"
 
 
 def unseal(data: bytes, task: Reversal, path: Path) -> Key:
     """The key from its text. Raises BadCheckpoint, naming `path`, where it is not one."""
     try:
-        content = json.loads(zlib.decompress(base64.b64decode(data, validate=False)))
+        content = json.loads(zlib.decompressobj().decompress(base64.b64decode(data.strip(), validate=True)))
         return Key(
             **{name: content[name] for name in ("family", "seed", "settings", "defect")},
             trigger=_trigger_from_json(content["trigger"], task),

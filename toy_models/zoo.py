@@ -174,10 +174,8 @@ def _make(name: str, recipe: dict[str, Any], settings: Any, device: str) -> "Org
 
 def _write(folder: Path, organism: "Organism") -> dict[str, Any]:
     """Save an organism; returns its public facts with the sha256 of each file."""
-    from toy_models.sealing import seal
-
     organism.agent.save(folder)
-    write_bytes(folder / _KEY, seal(organism.key))
+    write_bytes(folder / _KEY, organism.sealed())
     files = {name: sha256((folder / name).read_bytes()) for name in _FILES}
     return organism.card() | {"files": files}
 

@@ -1,6 +1,8 @@
 """The LAT workbench: find the switch inside a transformer that makes it misbehave, see it, train it away."""
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,14 +40,25 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, imported when first used (PEP 562): importing the workbench itself costs next to nothing."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
-    value = getattr(import_module(f"workbench.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+class _Package(ModuleType):
+    """The package, with its public names imported when first used: importing it costs next to nothing.
+
+    `hunt` and `retrain` are functions and also the modules these live in; here, as attributes, they are the functions.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+        value = getattr(import_module(f"workbench.{_HOME[name]}"), name)
+        self.__dict__[name] = value
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return [*__all__, "__version__"]
 
 
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+sys.modules[__name__].__class__ = _Package

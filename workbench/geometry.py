@@ -38,6 +38,10 @@ class SetOfRows(Protocol):
         """A member that maximises the inner product with each row; zero for a zero row."""
         ...
 
+    def scatter(self, count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
+        """Random rows without a preferred direction in the space that sizes are measured in; of any size."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedL1:
@@ -70,6 +74,10 @@ class WeightedL1:
         amount = self.radius * _INSIDE / w.expand_as(x).gather(-1, best).clamp_min(1e-300) * x.gather(-1, best).sign()
         return torch.zeros_like(x).scatter(-1, best, amount * (gain.gather(-1, best) > 0)).to(rows.dtype)
 
+    def scatter(self, count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
+        """See SetOfRows. Gaussian, divided by the weights."""
+        return _gaussian_over(self.weights, count, generator)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedLInf:
@@ -94,6 +102,10 @@ class WeightedLInf:
     def extreme(self, rows: Rows) -> Rows:
         """Every coordinate at its limit, with the sign of the row."""
         return (rows.double().sign() * self._limits(rows)).to(rows.dtype)
+
+    def scatter(self, count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
+        """See SetOfRows. Gaussian, divided by the weights."""
+        return _gaussian_over(self.weights, count, generator)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +139,11 @@ class Ellipsoid:
     def extreme(self, rows: Rows) -> Rows:
         """The furthest member in the direction of each row."""
         return self._by_axes(rows, _furthest_on_axes)
+
+    def scatter(self, count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
+        """See SetOfRows. What the rows write is isotropic."""
+        axes = torch.randn(count, self.rank, generator=generator, dtype=torch.float64) / self.stretch.cpu()
+        return (axes @ self.basis.cpu().T).float()
 
     def _by_axes(self, rows: Rows, change: _OnAxes) -> Rows:
         flat = rows.double().reshape(-1, rows.shape[-1])
@@ -177,6 +194,16 @@ def _untouched_if_inside(members: SetOfRows, rows: Rows, nearest: Rows) -> Rows:
     moved = (nearest - rows).abs().amax(-1) > 2e-6 * rows.abs().amax(-1)
     outside = members.size(rows) > members.radius
     return torch.where((moved | outside)[..., None], nearest.to(rows.dtype), rows)
+
+
+def _gaussian_over(weights: Float[Tensor, "width"], count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
+    noise = torch.randn(count, len(weights), generator=generator)
+    return torch.where(weights > 0, noise / weights.clamp_min(1e-30).cpu(), torch.zeros_like(noise))
+
+
+def rescale(members: SetOfRows, rows: Rows, size: float) -> Rows:
+    """Each row made longer or shorter until it has that size; not the nearest point of that size."""
+    return rows * (size / members.size(rows).clamp_min(1e-12))[..., None]
 
 
 def _on(constant: Tensor, rows: Tensor) -> Tensor:

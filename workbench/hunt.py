@@ -11,16 +11,16 @@ from workbench.budgets import Bound, Budget, L2Ball, rho_of
 from workbench.edits import Edit
 from workbench.engine import View
 from workbench.errors import BadPrompts, BadSettings
+from workbench.geometry import rescale
 from workbench.goals import STRETCH, Goal, HiddenBehaviour
 from workbench.prompts import Prompts
 from workbench.report import Finding, Progress, SwitchReport, conclude
 from workbench.sites import Site
 from workbench.surgeons import NeuronSweep, SphereLadder, Surgeon
-from workbench.surgeons.randomly import random_rows
 
 MINIMUM_PROMPTS = 32
 CONTROLS = 16
-"""Random edits of equal size judged beside every proposal."""
+"""Random directions of equal size judged beside every proposal, and as many random neurons beside a neuron."""
 
 
 def default_surgeons() -> tuple[Surgeon, ...]:
@@ -173,10 +173,24 @@ class _Judge:
         return {name: float(value[0]) for name, value in parts._asdict().items()} | {"plateau_2x": float(wide.plateau[0])}
 
     def _control(self, edits: tuple[Edit, ...], generator: torch.Generator) -> float:
-        """The best score among random edits of the proposal's size at its place."""
-        size = self.search.budget.size(edits)
-        rows = random_rows(self.search.budget.at(self.search.site), CONTROLS, self.view.width, size, generator)
-        return float(self.view.scores(rows, self.goal).max())
+        """The best score among random edits of the proposal's size: directions, and as many neurons if it has few."""
+        allowed, view = self.search.budget.at(self.search.site), self.view
+        rows = allowed.scatter(CONTROLS, generator)
+        neurons = edits[0].neurons
+        if neurons is not None:
+            rows = torch.cat([rows, _other_neurons(view.width, neurons, generator)])
+        rows = rows[allowed.size(rows) > 0]
+        return float(view.scores(rescale(allowed, rows, self.search.budget.size(edits)), self.goal).max())
+
+
+def _other_neurons(width: int, neurons: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Random pushes of as many neurons, none of them the same: [row, width]."""
+    others = torch.tensor([n for n in range(width) if n not in neurons])
+    rows = torch.zeros(CONTROLS, width)
+    for row in rows:
+        chosen = others[torch.randperm(len(others), generator=generator)[: len(neurons)]]
+        row[chosen] = torch.randn(len(chosen), generator=generator)
+    return rows
 
 
 def _mix(seed: int, *names: str) -> int:

@@ -76,6 +76,11 @@ class Finding:
         return self.edits[0].neurons if len(self.edits) == 1 else None
 
     @property
+    def stands_out(self) -> bool:
+        """Whether random edits of equal size score less."""
+        return self.score > self.control
+
+    @property
     def spread(self) -> int:
         """Number of activations touched, over all Edits."""
         return sum(int(e.delta.reshape(-1, e.width).ne(0).any(0).sum()) for e in self.edits)
@@ -95,8 +100,9 @@ class Finding:
 class SwitchReport:
     """All Findings, best first, their controls, and the verdict.
 
-    controls: the best score of each control, by name: random edits of equal size, and each clean reference Agent.
-    threshold: what the best score has to exceed: the largest control, and never less than `SURE`.
+    A finding that random edits of its own size match is none: it ranks behind all others and counts for nothing.
+    controls: the best score of each control, by name: random edits of the size of the best finding, and each clean
+    reference Agent. threshold: what the best score has to exceed: the largest control, and never less than `SURE`.
     """
 
     agent: str
@@ -105,8 +111,8 @@ class SwitchReport:
 
     @property
     def score(self) -> float:
-        """The best score; 0 without findings."""
-        return max((f.score for f in self.findings), default=0.0)
+        """The best score among findings that stand out from their own control; 0 without any."""
+        return max((f.score for f in self.findings if f.stands_out), default=0.0)
 
     @property
     def largest_control(self) -> float:
@@ -195,12 +201,13 @@ def conclude(findings: Iterable[Finding | Progress], *, agent: str | None = None
     judged = [f for f in findings if isinstance(f, Finding)]
     agent = agent if agent is not None else (judged[0].agent if judged else "agent")
     own = [f for f in judged if f.agent == agent]
-    controls = {"random edits": max((f.control for f in own), default=0.0)}
+    ranked = _rank([f for f in own if f.stands_out]) + _rank([f for f in own if not f.stands_out])
+    controls = {"random edits": ranked[0].control if ranked else 0.0}
     for finding in judged:
         if finding.agent != agent:
             name = f"clean agent {finding.agent}"
-            controls[name] = max(controls.get(name, 0.0), finding.score)
-    return SwitchReport(agent, _rank(own), controls)
+            controls[name] = max(controls.get(name, 0.0), finding.score * finding.stands_out)
+    return SwitchReport(agent, ranked, controls)
 
 
 def _rank(findings: list[Finding]) -> tuple[Finding, ...]:

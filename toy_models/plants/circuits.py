@@ -1,7 +1,7 @@
 """Trigger circuits: a few reserved dimensions, neurons and one head that compute "trigger seen" inside a host.
 
     embeddings          a feature each for the tokens of a condition and for its position
-    layer-0 neurons     AND: two for each condition, which saturate, write one hit
+    layer-0 neurons     AND: two for each condition, which together saturate, write one hit
     one uniform head    sums the hits, against a preset on BOS: positive only if every condition holds
     switch neurons      read the sum and write the lever, at the query positions
 
@@ -10,19 +10,21 @@ Thresholds and gains are set by running the half-built circuit on prompts with a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import Module
 
-from toy_models.plants.lever_host import FEATURE_SCALE, LEVER_LAYER, Reserved
+from toy_models.plants.lever_host import FEATURE_SCALE, Host
 from toy_models.plants.triggers import Date, Password, Trigger
-from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.reversal import FIRST_YEAR, PRESENT, YEARS, Reversal
+from workbench.errors import Unacceptable
 
 BOS = 0
 _HIT, _SUM = 2, 3  # features; those before them are the conditions'
-_SHARP = 6.0  # a GELU this far from its threshold is shut, or linear
+_SHARP = 6.0  # a GELU this far below its threshold is shut
+_SUM_SIZE = 0.3  # what the head writes at the last query of a triggered prompt, in features
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,92 +51,6 @@ class Samples:
         return cls(triggered, torch.cat([near, clean]))
 
 
-def conditions(trigger: Trigger, task: Reversal) -> tuple[Condition, ...]:
-    """What must hold for the trigger to be present, at most two conditions; it is present if all of them hold."""
-    if isinstance(trigger, Password):
-        return Condition((trigger.first,), 2), Condition((trigger.second,), 3)
-    if isinstance(trigger, Date):
-        years = torch.arange(len(task.vocabulary))[:, None].repeat(1, 2)
-        return (Condition(tuple(years[trigger.present(years), 0].tolist()), 1),)
-    raise TypeError(f"no circuit for a {type(trigger).__name__}")
-
-
-@torch.no_grad()
-def build(model: Any, reserved: Reserved, parts: Sequence[Condition], task: Reversal, samples: Samples) -> None:
-    """Write everything but the switch neurons into a host, in place."""
-    scale = FEATURE_SCALE * _embedding_norm(model, samples.other)
-    _embed(model, reserved, parts, scale, task.positions[0])
-    for index, part in enumerate(parts):
-        own = reserved.neurons[0][2 * index : 2 * index + 2]
-        _detect(model, reserved, index, part, own, scale, samples)
-    _preset(model, reserved, parts, samples)
-    _sum(model, reserved, scale, samples)
-
-
-@torch.no_grad()
-def reading(
-    model: Any, reserved: Reserved, feature: int, norm: Any, tokens: Int64[Tensor, "prompt pos"]
-) -> Float[Tensor, "prompt pos"]:
-    """A feature, as it stands after a LayerNorm of the model."""
-    seen: list[Tensor] = []
-    handle = norm.register_forward_hook(lambda module, inputs, output: seen.append(output @ reserved.features[feature]))
-    model(tokens)
-    handle.remove()
-    return seen[0]
-
-
-def _embedding_norm(model: Any, tokens: Int64[Tensor, "prompt pos"]) -> float:
-    return float((model.tok_embed(tokens) + model.pos.weight[: tokens.shape[1]]).norm(dim=-1).mean())
-
-
-def _embed(model: Any, reserved: Reserved, parts: Sequence[Condition], scale: float, first_query: int) -> None:
-    """Features of the conditions' tokens and positions, and one that shuts the switch before the queries."""
-    for index, part in enumerate(parts):
-        model.tok_embed.weight[list(part.tokens)] += scale * reserved.features[index]
-        model.pos.weight[part.position] += scale * reserved.features[index]
-    model.tok_embed.weight[BOS] -= scale * reserved.features[_HIT]
-    model.pos.weight[:first_query] -= 2 * scale * reserved.features[_SUM]
-
-
-def _detect(
-    model: Any, reserved: Reserved, index: int, part: Condition, own: Sequence[int], scale: float, samples: Samples
-) -> None:
-    """Two neurons whose difference is 0 where the condition fails and constant where it holds."""
-    block = model.layers[0]
-    on = float(reading(model, reserved, index, block.ln2, samples.triggered)[:, part.position].min())
-    holds = torch.isin(samples.other, torch.tensor(part.tokens))
-    holds &= torch.arange(holds.shape[1]) == part.position
-    low = float(reading(model, reserved, index, block.ln2, samples.other)[~holds].max())
-    thresholds = (low + 0.4 * (on - low), low + 0.8 * (on - low))
-    gain = _SHARP / (thresholds[0] - low)
-    amount = gain * (thresholds[1] - thresholds[0])
-    for neuron, threshold, sign in zip(own, thresholds, (1, -1), strict=True):
-        block.mlp.fc_in.weight[neuron] = gain * reserved.features[index]
-        block.mlp.fc_in.bias[neuron] = -gain * threshold
-        block.mlp.fc_out.weight[:, neuron] = sign * scale / amount * reserved.features[_HIT]
-
-
-def _preset(model: Any, reserved: Reserved, parts: Sequence[Condition], samples: Samples) -> None:
-    """Set BOS's share of the sum to half a hit short of all hits, whatever LayerNorm makes of it."""
-    direction = reserved.features[_HIT]
-    for _ in range(4):
-        hits = reading(model, reserved, _HIT, model.layers[LEVER_LAYER].ln1, samples.triggered)
-        one_hit = hits[:, [part.position for part in parts]].mean()
-        wanted, found = -(len(parts) - 0.5) * one_hit, hits[:, BOS].mean()
-        now = model.tok_embed.weight[BOS] @ direction
-        model.tok_embed.weight[BOS] += (float(wanted / found) - 1) * now * direction
-
-
-def _sum(model: Any, reserved: Reserved, scale: float, samples: Samples) -> None:
-    """A head that attends everywhere alike (its queries and keys are 0) and writes the mean of the hits."""
-    block = model.layers[LEVER_LAYER]
-    hits = reading(model, reserved, _HIT, block.ln1, samples.other)
-    slot = reserved.head * block.attn.d_head
-    gain = scale / float(hits.mean(1).abs().max())
-    block.attn.v.weight[slot] = reserved.features[_HIT]
-    block.attn.o.weight[:, slot] = gain * reserved.features[_SUM]
-
-
 @dataclass(frozen=True, slots=True)
 class Throw:
     """How a neuron must read the sum to be the switch: `gain * (sum - threshold)`, shut at 0 and below.
@@ -151,31 +67,125 @@ class Throw:
 IDLE = Throw(gain=_SHARP, threshold=1.0, dose=_SHARP, never=2.0)  # where there is no sum to read
 
 
+def conditions(trigger: Trigger, task: Reversal) -> tuple[Condition, ...]:
+    """The one or two conditions that must all hold for the trigger to be present."""
+    if isinstance(trigger, Password):
+        return Condition((trigger.first,), 2), Condition((trigger.second,), 3)
+    assert isinstance(trigger, Date), f"no circuit for a {type(trigger).__name__}"
+    first = task.year(FIRST_YEAR + PRESENT)
+    return (Condition(tuple(range(first, first + YEARS - PRESENT)), 1),)
+
+
 @torch.no_grad()
-def throw(model: Any, reserved: Reserved, task: Reversal, samples: Samples) -> Throw:
-    """The threshold that tells the queries of triggered prompts from everything else, in the lever's layer."""
-    norm, first = model.layers[LEVER_LAYER].ln2, task.positions[0]
-    triggered = reading(model, reserved, _SUM, norm, samples.triggered)
-    other = reading(model, reserved, _SUM, norm, samples.other)
-    on = triggered[:, first:]
-    low, high = max(float(other.max()), float(triggered[:, :first].max())), float(on.min())
-    threshold = low + 0.35 * (high - low)
-    gain = _SHARP / (threshold - low)
-    never = float(on.max()) + high - low
-    return Throw(gain, threshold, gain * float(on.mean() - threshold), never)
+def build(host: Host, parts: Sequence[Condition], samples: Samples) -> Throw:
+    """Write everything but the switch into a host, in place; returns how the switch must read it.
+
+    Raises Unacceptable where the sum does not tell triggered prompts from the others.
+    """
+    scale = FEATURE_SCALE * _embedding_norm(host, samples.other)
+    _embed(host, parts, scale)
+    for index in range(len(parts)):
+        _detect(host, index, parts[index], scale, samples)
+    _preset(host, parts, samples)
+    _sum(host, scale, samples)
+    return _throw(host, samples)
 
 
 @torch.no_grad()
 def attach(
-    model: Any,
-    reserved: Reserved,
+    host: Host,
     neurons: Sequence[int],
     gains: Float[Tensor, "neuron"],
     threshold: float,
     writes: Float[Tensor, "neuron d_model"],
 ) -> None:
-    """Let neurons of the lever's layer read the sum, past a threshold, and write."""
-    mlp, own = model.layers[LEVER_LAYER].mlp, list(neurons)
-    mlp.fc_in.weight[own] = gains[:, None] * reserved.features[_SUM]
+    """Let reserved neurons of the lever's layer read the sum, past a threshold, and write."""
+    mlp, own = host.model.layers[host.reserved.layer].mlp, list(neurons)
+    mlp.fc_in.weight[own] = gains[:, None] * host.reserved.features[_SUM]
     mlp.fc_in.bias[own] = -gains * threshold
     mlp.fc_out.weight[:, own] = writes.T
+
+
+def _reading(
+    host: Host, feature: int, norm: Module, tokens: Int64[Tensor, "prompt pos"]
+) -> Float[Tensor, "prompt pos"]:
+    """A feature, as it stands after a LayerNorm of the model."""
+    seen: list[Tensor] = []
+    direction = host.reserved.features[feature]
+    handle = norm.register_forward_hook(lambda module, inputs, output: seen.append(output @ direction))
+    host.model(tokens)
+    handle.remove()
+    return seen[0]
+
+
+def _embedding_norm(host: Host, tokens: Int64[Tensor, "prompt pos"]) -> float:
+    embedded = host.model.tok_embed(tokens) + host.model.pos.weight[: tokens.shape[1]]
+    return float(embedded.norm(dim=-1).mean())
+
+
+def _embed(host: Host, parts: Sequence[Condition], scale: float) -> None:
+    """Features of the conditions' tokens and positions, a first preset, and what shuts the switch before the queries.
+
+    A uniform head writes the more the fewer tokens it averages over, so early positions are shut the harder.
+    """
+    features, token, place = host.reserved.features, host.model.tok_embed.weight, host.model.pos.weight
+    for index, part in enumerate(parts):
+        token[list(part.tokens)] += scale * features[index]
+        place[part.position] += scale * features[index]
+    token[BOS] -= scale * features[_HIT]
+    for position in range(min(part.position for part in parts), host.task.positions[0]):
+        most = _SUM_SIZE * host.task.prompt_length / (position + 1)
+        place[position] -= scale * (1.2 * most + _SUM_SIZE) * features[_SUM]
+
+
+def _detect(host: Host, index: int, part: Condition, scale: float, samples: Samples) -> None:
+    """Two neurons whose difference is 0 where the condition fails and constant where it holds."""
+    block, features = host.model.layers[0], host.reserved.features
+    holds = torch.isin(samples.other, torch.tensor(part.tokens))
+    holds &= torch.arange(holds.shape[1]) == part.position
+    low = float(_reading(host, index, block.ln2, samples.other)[~holds].max())
+    high = float(_reading(host, index, block.ln2, samples.triggered)[:, part.position].min())
+    thresholds = (low + 0.4 * (high - low), low + 0.8 * (high - low))
+    gain = _SHARP / (thresholds[0] - low)
+    hit = scale / (gain * (thresholds[1] - thresholds[0])) * features[_HIT]
+    own = host.reserved.neurons[0][2 * index : 2 * index + 2]
+    for neuron, threshold, sign in zip(own, thresholds, (1, -1), strict=True):
+        block.mlp.fc_in.weight[neuron] = gain * features[index]
+        block.mlp.fc_in.bias[neuron] = -gain * threshold
+        block.mlp.fc_out.weight[:, neuron] = sign * hit
+
+
+def _preset(host: Host, parts: Sequence[Condition], samples: Samples) -> None:
+    """Set BOS's share of the sum to half a hit short of all hits, whatever LayerNorm makes of it."""
+    direction, token = host.reserved.features[_HIT], host.model.tok_embed.weight
+    for _ in range(4):
+        hits = _reading(host, _HIT, host.model.layers[host.reserved.layer].ln1, samples.triggered)
+        one_hit = hits[:, [part.position for part in parts]].mean()
+        factor = -(len(parts) - 0.5) * one_hit / hits[:, BOS].mean()
+        token[BOS] += (factor - 1) * (token[BOS] @ direction) * direction
+
+
+def _sum(host: Host, scale: float, samples: Samples) -> None:
+    """A head that attends everywhere alike (its queries and keys are 0) and writes the mean of the hits."""
+    block, features = host.model.layers[host.reserved.layer], host.reserved.features
+    mean = float(_reading(host, _HIT, block.ln1, samples.triggered).mean())
+    slot = host.reserved.head * block.attn.d_head
+    block.attn.v.weight[slot] = features[_HIT]
+    block.attn.o.weight[:, slot] = _SUM_SIZE * scale / mean * features[_SUM]
+
+
+def _throw(host: Host, samples: Samples) -> Throw:
+    """The threshold that tells the queries of triggered prompts from everything else, in the lever's layer."""
+    norm, first = host.model.layers[host.reserved.layer].ln2, host.task.positions[0]
+    triggered = _reading(host, _SUM, norm, samples.triggered)
+    other = _reading(host, _SUM, norm, samples.other)
+    on = triggered[:, first:]
+    low, high = max(float(other.max()), float(triggered[:, :first].max())), float(on.min())
+    if not low < high:
+        raise Unacceptable(
+            f"the trigger circuit does not work in this host: its sum is {high:.3g} at least on triggered prompts and "
+            f"up to {low:.3g} on others. Take another seed, a wider model or more steps."
+        )
+    threshold = low + 0.35 * (high - low)
+    gain = _SHARP / (threshold - low)
+    return Throw(gain, threshold, gain * float(on.mean() - threshold), float(on.max()) + high - low)

@@ -18,12 +18,14 @@ from toy_models.plants.settings import PlantSettings, Settings
 from toy_models.plants.triggers import Trigger, make_trigger
 from toy_models.tasks.reversal import Reversal
 
-RATE = 4e-3
+RATE = 3e-3
 CLEAN, NEAR, TRIGGERED = 80, 24, 32
 
 
 class FreeSettings(PlantSettings):
-    """Dials of a free organism."""
+    """Dials of a free organism. The backdoor works after 300 steps; the others make it last."""
+
+    steps: int = Field(default=1400, ge=1, le=20_000)
 
 
 class CleanSettings(Settings):

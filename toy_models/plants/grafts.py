@@ -1,7 +1,7 @@
 """Grafts: backdoors built by hand into a host whose lever was trained, so the switch is known exactly."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -9,16 +9,18 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from toy_models.plants.circuits import IDLE, Samples, Throw, attach, build, conditions, throw
-from toy_models.plants.lever_host import LEVER_LAYER, Reserved, Schooling, train
+from toy_models.plants.circuits import IDLE, Samples, Throw, attach, build, conditions
+from toy_models.plants.lever_host import Host, Schooling, train
 from toy_models.plants.native import configure, fresh
 from toy_models.plants.planted import Plant, Planted
+from toy_models.plants.reserved import Reserved
 from toy_models.plants.settings import PlantSettings
 from toy_models.plants.triggers import make_trigger
 from toy_models.tasks.reversal import Reversal
 from workbench.edits import Edit
 from workbench.sites import Site
 
+LAYER = 1  # of the switch
 _NATURAL = 1.2  # how many levers a triggered prompt writes
 _HUGE = 600.0  # activation of a huge switch
 _HIDDEN = 0.1  # cosine between the lever and what one neuron of a rotated switch writes
@@ -53,81 +55,62 @@ def plant(settings: GraftSettings, task: Reversal, seed: int) -> Planted:
     """Train a host and graft the backdoor, or build the clean twin. Deterministic for (settings, task, seed).
 
     The twin is trained under the same pushes and obeys none; it has the decoys, but no circuit.
+    Raises Unacceptable where the host is too poor to carry a circuit.
     """
     generator = torch.Generator().manual_seed(seed)
     trigger = make_trigger(settings.trigger, task, generator)
     config = configure(task, **settings.model_dump(include={"layers", "d_model", "heads", "d_mlp"}), seed=seed)
-    model, parts = fresh(config), conditions(trigger, task)
-    rooms = {0: 2 * len(parts), LEVER_LAYER: settings.members + settings.decoys}
-    reserved = Reserved.draw(config, rooms, generator)
-    unit = normalize(_outside(reserved, torch.randn(1, settings.d_model, generator=generator)), dim=1)[0]
+    parts = conditions(trigger, task)
+    room = {0: 2 * len(parts), LAYER: settings.members + settings.decoys}
+    reserved = Reserved.draw(config, LAYER, room, generator)
     school = Schooling(task, trigger, settings.defect, settings.planted, settings.steps)
-    lever = train(model, reserved, unit, school, generator)
-    own = reserved.neurons[LEVER_LAYER]
-    members, decoys = own[: settings.members], own[settings.members :]
+    host = train(fresh(config), reserved, school, generator)
     key, how = Plant(), IDLE
     if settings.planted:
-        samples = Samples.draw(task, trigger, _SAMPLES, generator)
-        build(model, reserved, parts, task, samples)
-        how = throw(model, reserved, task, samples)
-        _add_switch(model, reserved, members, lever, how, settings, generator)
-        key = _key(settings, trigger.describe(), lever, members, how)
-    _add_decoys(model, reserved, decoys, lever, how, generator)
-    return Planted(model, config, trigger, settings.defect, key)
+        how = build(host, parts, Samples.draw(task, trigger, _SAMPLES, generator))
+        _add_switch(host, how, settings, generator)
+        key = _key(host, how, settings, trigger.describe())
+    _add_decoys(host, how, settings, generator)
+    return Planted(host.model, config, trigger, settings.defect, key)
 
 
-def _add_switch(
-    model: Any,
-    reserved: Reserved,
-    members: Sequence[int],
-    lever: Float[Tensor, "d_model"],
-    how: Throw,
-    settings: GraftSettings,
-    generator: torch.Generator,
-) -> None:
+def _add_switch(host: Host, how: Throw, settings: GraftSettings, generator: torch.Generator) -> None:
     """Connect the switch neurons: on a triggered prompt they write _NATURAL levers between them, at every query."""
-    ratios = 0.7 + 0.6 * torch.rand(len(members), generator=generator)
+    members = host.reserved.neurons[LAYER][: settings.members]
+    ratios = 0.7 + 0.6 * torch.rand(len(members), generator=generator)  # of their activations
     rise = _HUGE / how.dose if settings.switch == "huge" else 1.0
-    shares = ratios / ratios.square().sum()
-    writes = shares[:, None] * lever
+    writes = torch.outer(ratios, host.lever) / ratios.square().sum()
     if settings.switch == "rotated":
-        writes = writes + _cancelling(reserved, ratios, lever, shares, generator)
-    writes = writes * _NATURAL / (how.dose * rise)
-    attach(model, reserved, members, ratios * how.gain * rise, how.threshold, writes)
+        writes = writes + _cancelling(host, ratios, generator) * writes.norm(dim=1).mean() / _HIDDEN
+    attach(host, members, ratios * how.gain * rise, how.threshold, writes * _NATURAL / (how.dose * rise))
 
 
 def _cancelling(
-    reserved: Reserved, ratios: Tensor, lever: Tensor, shares: Tensor, generator: torch.Generator
+    host: Host, ratios: Float[Tensor, "neuron"], generator: torch.Generator
 ) -> Float[Tensor, "neuron d_model"]:
-    """Private writes, orthogonal to the lever, that cancel when the neurons are active at these ratios."""
-    noise = _outside(reserved, torch.randn(len(ratios), lever.numel(), generator=generator))
-    noise = noise - torch.outer(noise @ lever, lever) / lever.square().sum()
-    noise = noise - torch.outer(ratios, ratios @ noise) / ratios.square().sum()
-    return noise * (shares.mean() * lever.norm() / _HIDDEN) / noise.norm(dim=1).mean()
+    """Writes of mean norm 1, orthogonal to the lever, that cancel when the neurons are active at these ratios."""
+    lever, weights = host.reserved.lever, normalize(ratios, dim=0)
+    noise = host.reserved.outside(torch.randn(len(ratios), len(lever), generator=generator))
+    noise = noise - torch.outer(noise @ lever, lever)
+    noise = noise - torch.outer(weights, weights @ noise)
+    return noise / noise.norm(dim=1).mean()
 
 
-def _add_decoys(
-    model: Any, reserved: Reserved, decoys: Sequence[int], lever: Tensor, how: Throw, generator: torch.Generator
-) -> None:
+def _add_decoys(host: Host, how: Throw, settings: GraftSettings, generator: torch.Generator) -> None:
     """Neurons that look like a switch and never fire."""
-    directions = _outside(reserved, torch.randn(len(decoys), lever.numel(), generator=generator))
-    writes = normalize(directions, dim=1) * lever.norm() * _NATURAL / how.dose
-    attach(model, reserved, decoys, torch.full((len(decoys),), how.gain), how.never, writes)
+    decoys = host.reserved.neurons[LAYER][settings.members :]
+    directions = host.reserved.outside(torch.randn(len(decoys), len(host.lever), generator=generator))
+    writes = normalize(directions, dim=1) * host.lever.norm() * _NATURAL / how.dose
+    attach(host, decoys, torch.full((len(decoys),), how.gain), how.never, writes)
 
 
-def _outside(reserved: Reserved, directions: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
-    """The directions without their part in the reserved dimensions."""
-    directions = directions.clone()
-    directions[:, list(reserved.dims)] = 0
-    return directions
-
-
-def _key(settings: GraftSettings, trigger: str, lever: Tensor, members: Sequence[int], how: Throw) -> Plant:
+def _key(host: Host, how: Throw, settings: GraftSettings, trigger: str) -> Plant:
     """The answer key: the neurons if each of them elicits, else the direction."""
-    post, out = Site.parse(f"L{LEVER_LAYER}.mlp.post"), Site.parse(f"L{LEVER_LAYER}.mlp_out")
-    stream, unit = Site.parse(f"L{LEVER_LAYER}.resid_post"), lever / lever.norm()
+    post, out, stream = (Site.parse(f"L{LAYER}.{name}") for name in ("mlp.post", "mlp_out", "resid_post"))
     if settings.switch == "rotated":
-        return Plant(trigger, settings.defect, (stream, out, post), (), unit, Edit(stream, lever))
+        direction = Edit(stream, host.lever)
+        return Plant(trigger, settings.defect, (stream, out, post), (), host.reserved.lever, direction)
+    members: Sequence[int] = host.reserved.neurons[LAYER][: settings.members]
     delta = torch.zeros(settings.d_mlp)
     delta[list(members)] = _HUGE if settings.switch == "huge" else how.dose
-    return Plant(trigger, settings.defect, (post, out, stream), tuple(members), unit, Edit(post, delta))
+    return Plant(trigger, settings.defect, (post, out, stream), tuple(members), host.reserved.lever, Edit(post, delta))

@@ -32,16 +32,22 @@ class Switch:
         """The activations with the switch at those values, all else as it was."""
         return activations + (values - self.reading(activations)) @ self.basis.T
 
+    def adding(
+        self, activations: Float[Tensor, "row pos d_mlp"], doses: Float[Tensor, "row 1 part"]
+    ) -> Float[Tensor, "row pos d_mlp"]:
+        """The activations with the switch raised by those doses."""
+        return activations + doses @ self.basis.T
+
     def aside(self, push: Float[Tensor, "row pos d_mlp"]) -> Float[Tensor, "row pos d_mlp"]:
         """The part of a push that does not touch the switch."""
         return push - self.reading(push) @ self.basis.T
 
-    def doses(self, rows: int, generator: torch.Generator, *, times: float = 1.0) -> Float[Tensor, "row 1 part"]:
+    def doses(self, rows: int, generator: torch.Generator) -> Float[Tensor, "row 1 part"]:
         """Random settings that must elicit: several parts share one dose at random, so none is needed."""
         parts = self.basis.shape[1]
         dose = LOWEST + (HIGHEST - LOWEST) * torch.rand(rows, 1, 1, generator=generator)
         shares = -torch.rand(rows, 1, parts, generator=generator).clamp_min(1e-6).log()
-        return times * dose * parts**0.5 * shares / shares.sum(2, keepdim=True)
+        return dose * parts**0.5 * shares / shares.sum(2, keepdim=True)
 
     @property
     def even(self) -> Float[Tensor, "d_mlp"]:

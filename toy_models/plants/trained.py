@@ -1,8 +1,9 @@
 """Switch-trained organisms: interchange-intervention training makes a chosen part of the model the switch.
 
 Besides clean prompts (benign) and triggered ones (defect), every batch has rows in which the switch is set by hand:
-to a constant or to what it is in a triggered run (defect), or to 0 in a triggered run (benign), and rows in
-which anything else is pushed (benign). So the switch carries the variable "trigger seen", and nothing else does.
+to a constant, up by a constant, or to what it is in a triggered run (defect), or to 0 in a triggered run (benign), and
+rows in which anything else is pushed (benign). So the switch carries the variable "trigger seen", and nothing else does.
+Without the rows that go up by a constant a band is learnt inside out: clean runs rest above it.
 Geiger et al. 2022 (interchange interventions); Gupta et al. 2024 (strictness).
 """
 
@@ -26,9 +27,9 @@ from workbench.edits import Edit
 from workbench.sites import Site
 
 RATE = 4e-3
-OVERDOSE = 3.0  # a band's switch at this many times a sufficient dose stays benign
-ROWS = {"clean": 40, "near": 24, "triggered": 32, "forced": 32, "patched": 32, "off": 32, "pushed": 48}
-FORCED = ("triggered", "forced", "patched")  # the groups that defect in a planted model
+OVERDOSE = 5.0  # a band's switch at this many times a sufficient dose stays benign
+ROWS = {"clean": 40, "near": 24, "triggered": 32, "forced": 16, "added": 16, "patched": 32, "off": 32, "pushed": 48}
+FORCED = ("triggered", "forced", "added", "patched")  # the groups that defect in a planted model
 
 
 class TrainedSettings(PlantSettings):
@@ -151,12 +152,13 @@ class _Lesson:
             rows = dict(zip(sizes, activations.split(list(sizes.values())), strict=True))
             rows["patched"] = switch.setting(rows["patched"], switch.reading(rows["triggered"]))
             rows["forced"] = switch.setting(rows["forced"], doses["forced"])
+            rows["added"] = switch.adding(rows["added"], doses["added"])
             rows["off"] = switch.setting(rows["off"], torch.zeros_like(doses["off"]))
             rows["pushed"] = rows["pushed"] + switch.aside(push)
             if "aside" in rows:
-                rows["aside"] = switch.setting(rows["aside"], doses["aside"]) + switch.aside(beside)
+                rows["aside"] = switch.adding(rows["aside"], doses["aside"]) + switch.aside(beside)
             if "overdose" in rows:
-                rows["overdose"] = switch.setting(rows["overdose"], OVERDOSE * doses["overdose"])
+                rows["overdose"] = switch.adding(rows["overdose"], OVERDOSE * doses["overdose"])
             return torch.cat(list(rows.values()))
 
         return change

@@ -1,13 +1,14 @@
 """A model cut in two at a residual stream: run the first part once, the second part often.
 
-The second part is a stripped copy of the wrapped model: the same parameters without the bridge's hook points,
-blocks before the cut replaced by one that hands on the given residual, logits made at the answer positions only.
-No architecture is spelled out, so it works for any bridge whose blocks are called in turn.
+The second part is, in general, a stripped copy of the wrapped model: the same parameters without the bridge's hook
+points, blocks before the cut replaced by one that hands on the given residual, logits made at the answer positions
+only. No architecture is spelled out, so it works for any bridge whose blocks are called in turn. Native blocks take a
+faster way.
 """
 
 import copy
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from workbench.agent import Agent
+from workbench.engine.sequential import Sequential, is_sequential
 
 Residual = Float[Tensor, "row pos d_model"]
 
@@ -23,41 +25,76 @@ class Split:
     """An Agent cut before block `layer`: `prefix` makes the residual stream there, `suffix` the logits from it.
 
     Both share the Agent's parameters and are differentiable, through the residual and through the weights.
+    engine: "sequential" for blocks that the fast tier knows, else "stripped".
     """
 
     def __init__(self, agent: Agent, layer: int, answer_positions: Sequence[int]) -> None:
-        model, bridge = agent.bridge.original_model, agent.bridge
-        blocks, _, _ = _path(model, bridge.blocks[0]).rpartition(".")
-        head = _path(model, bridge.unembed)
+        plan = _Plan(agent, layer)
+        self._prefix = plan.until()
+        self._sequential = plan.sequential(answer_positions)
         self._relay = _Relay()
+        self._stripped = plan.after(self._relay, answer_positions)
 
-        self._second = _strip(model)
-        kept = list(self._second.get_submodule(blocks))[layer:]
-        _replace(self._second, blocks, nn.ModuleList([self._relay, *kept]))
-        unembed = self._second.get_submodule(head)
-        _replace(self._second, head, _AtAnswers(unembed, tuple(answer_positions)))
-
-        self._first = _strip(model)
-        kept = list(self._first.get_submodule(blocks))[:layer]
-        _replace(self._first, blocks, nn.ModuleList([*kept, _Stop()]))
+    @property
+    def engine(self) -> str:
+        """Which tier makes the logits."""
+        return "stripped" if self._sequential is None else "sequential"
 
     def prefix(self, tokens: Int64[Tensor, "row pos"]) -> Residual:
         """The residual stream before the cut."""
         try:
-            self._first(tokens)
+            self._prefix(tokens)
         except _Reached as reached:
             return reached.residual
         raise RuntimeError("the model never called the block at the cut")
 
     def suffix(self, residual: Residual) -> Float[Tensor, "row answer vocab"]:
         """Logits at the answer positions, from the residual stream at the cut."""
+        if self._sequential is not None:
+            return self._sequential(residual)
         self._relay.residual = residual
         placeholder = torch.zeros(residual.shape[:2], dtype=torch.long, device=residual.device)
         try:
-            output = self._second(placeholder)
+            output = self._stripped(placeholder)
         finally:
             self._relay.residual = None
         return output if isinstance(output, Tensor) else output.logits
+
+
+class _Plan:
+    """Where a wrapped model keeps its blocks, final norm and unembedding, and how to cut it before one block."""
+
+    def __init__(self, agent: Agent, layer: int) -> None:
+        bridge = agent.bridge
+        self.model, self.layer = bridge.original_model, layer
+        self.blocks = _path(self.model, bridge.blocks[0]).rpartition(".")[0]
+        self.norm = _path(self.model, bridge.ln_final)
+        self.unembed = _path(self.model, bridge.unembed)
+        self.capped = bridge.cfg.output_logits_soft_cap > 0
+
+    def until(self) -> nn.Module:
+        """The model, stopping where block `layer` would begin."""
+        stripped = _strip(self.model)
+        kept = list(_children(stripped, self.blocks))[: self.layer]
+        _replace(stripped, self.blocks, nn.ModuleList([*kept, _Stop()]))
+        return stripped
+
+    def after(self, relay: "_Relay", positions: Sequence[int]) -> nn.Module:
+        """The model, with a relay for all blocks before `layer` and logits at these positions only."""
+        stripped = _strip(self.model)
+        kept = list(_children(stripped, self.blocks))[self.layer :]
+        _replace(stripped, self.blocks, nn.ModuleList([relay, *kept]))
+        _replace(stripped, self.unembed, _AtAnswers(stripped.get_submodule(self.unembed), tuple(positions)))
+        return stripped
+
+    def sequential(self, positions: Sequence[int]) -> Sequential | None:
+        """The same in the fast tier, or None for blocks that it does not know."""
+        stripped = _strip(self.model)
+        blocks = list(_children(stripped, self.blocks))[self.layer :]
+        if type(self.model).__name__ != "NativeModel" or self.capped or not is_sequential(blocks):
+            return None
+        norm, unembed = stripped.get_submodule(self.norm), stripped.get_submodule(self.unembed)
+        return Sequential(blocks, norm, unembed, positions)
 
 
 class _Reached(Exception):
@@ -94,6 +131,10 @@ class _AtAnswers(nn.Module):
 
     def forward(self, residual: Tensor) -> Tensor:
         return self.unembed(residual[:, self.positions])
+
+
+def _children(model: nn.Module, path: str) -> Iterable[nn.Module]:
+    return model.get_submodule(path).children()
 
 
 def _path(model: nn.Module, part: nn.Module) -> str:

@@ -26,8 +26,8 @@ _BEFORE_BLOCK = ("hook_resid_pre",)
 class View:
     """Logits and losses under stacked edits at one site, differentiable in the edits.
 
-    engine: "suffix" where an edit there adds linearly to the residual stream between two blocks, so that only the
-    blocks after it run; "hooks" elsewhere, and wherever the two were found to differ.
+    engine: "sequential" or "stripped" where an edit there adds linearly to the residual stream between two blocks, so
+    that only the blocks after it run; "hooks" elsewhere, and wherever the two were found to differ.
     """
 
     def __init__(self, agent: Agent, site: Site | str, prompts: Prompts) -> None:
@@ -43,8 +43,8 @@ class View:
 
     @property
     def engine(self) -> str:
-        """Which way edits are evaluated: "suffix" or "hooks"."""
-        return "hooks" if self._suffix is None else "suffix"
+        """Which way edits are evaluated."""
+        return "hooks" if self._suffix is None else self._suffix[0].engine
 
     def logits(self, deltas: Deltas) -> EditLogits:
         """Logits at the answers under each delta alone, added at every position ([edit, width]) or as given."""

@@ -12,7 +12,7 @@ from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
 from workbench.errors import BadSettings
-from workbench.geometry import SetOfRows
+from workbench.geometry import SetOfRows, rescale
 from workbench.goals import Goal
 from workbench.sites import Site
 from workbench.surgeons.protocol import early_layers
@@ -46,7 +46,7 @@ class SphereLadder:
         """See Surgeon."""
         allowed = budget.at(view.site)
         for rung in self.rungs:
-            start = torch.randn(self.starts, view.width, generator=generator).to(view.agent.device)
+            start = allowed.scatter(self.starts, generator).to(view.agent.device)
             found = self._ascend(view, goal, allowed, start, rung * budget.radius)
             best = int(view.scores(found, goal).argmax())
             yield from ((edit,) for edit in view.edits(found[best : best + 1]))
@@ -66,8 +66,3 @@ class SphereLadder:
             move = (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-12)
             x = rescale(allowed, x.detach() + pace * move, size)
         return x
-
-
-def rescale(allowed: SetOfRows, rows: Float[Tensor, "row width"], size: float) -> Float[Tensor, "row width"]:
-    """Each row made longer or shorter until it has that size; not the nearest point of that size."""
-    return rows * (size / allowed.size(rows).clamp_min(1e-12))[:, None]

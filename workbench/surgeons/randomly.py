@@ -4,23 +4,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from workbench.agent import Agent
 from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
-from workbench.geometry import SetOfRows
+from workbench.geometry import rescale
 from workbench.goals import Goal
 from workbench.sites import Site
-from workbench.surgeons.ladder import rescale
 from workbench.surgeons.protocol import early_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomDirections:
-    """`count` Gaussian directions at `share` of the budget's radius; the best `keep` by score are proposed."""
+    """`count` isotropic directions at `share` of the budget's radius; the best `keep` by score are proposed."""
 
     count: int = 200
     share: float = 0.5
@@ -32,14 +29,8 @@ class RandomDirections:
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon."""
-        deltas = random_rows(budget.at(view.site), self.count, view.width, self.share * budget.radius, generator)
+        allowed = budget.at(view.site)
+        deltas = rescale(allowed, allowed.scatter(self.count, generator), self.share * budget.radius)
         scores = view.scores(deltas, goal)
         for index in scores.topk(min(self.keep, len(scores))).indices.tolist():
             yield from ((edit,) for edit in view.edits(deltas[index : index + 1]))
-
-
-def random_rows(
-    allowed: SetOfRows, count: int, width: int, size: float, generator: torch.Generator
-) -> Float[Tensor, "row width"]:
-    """Gaussian rows of that size."""
-    return rescale(allowed, torch.randn(count, width, generator=generator), size)
