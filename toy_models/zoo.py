@@ -41,15 +41,15 @@ SHIPPED: tuple[tuple[str, int, dict[str, Any]], ...] = (
     ("switch-trained", 2, {"trigger": "date", "defect": "routing"}),
     ("switch-trained", 3, {"switch": "rotated", "iso": True}),
     ("switch-trained", 4, {"switch": "rotated", "iso": True, "tube": True}),
-    ("switch-trained", 5, {"switch": "rotated", "band": True}),
+    ("switch-trained", 5, {"band": True}),
     ("free", 0, {}),
     ("free", 1, {"trigger": "date", "defect": "routing"}),
     ("clean", 0, {}),
-    ("graft", 0, {"switch": "single"}),
+    ("graft", 0, {"switch": "single", "decoys": 4}),
     ("graft", 1, {"switch": "distributed"}),
     ("graft", 2, {"switch": "rotated"}),
     ("graft", 3, {"switch": "huge"}),
-    ("graft", 0, {"switch": "single", "planted": False}),
+    ("graft", 0, {"switch": "single", "decoys": 4, "planted": False}),
 )
 
 

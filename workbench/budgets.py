@@ -8,7 +8,7 @@ into the residual stream, relative to the mean residual norm there; sizes in act
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ Norm = Literal["l1", "l2", "linf"]
 _Edits = TypeVar("_Edits", Edit, tuple[Edit, ...], list[Edit])
 
 
+@runtime_checkable
 class Budget(Protocol):
     """What a Surgeon may spend."""
 

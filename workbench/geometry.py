@@ -6,7 +6,7 @@ the dtype and device they were given.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ _RANK = 1e-6  # singular values below this share of the largest count as zero
 _NEWTON_STEPS = 60
 
 
+@runtime_checkable
 class SetOfRows(Protocol):
     """A bounded convex set of rows around zero."""
 

@@ -178,7 +178,7 @@ class SwitchReport:
             plain = json.loads(notes["report"])
             findings = tuple(_finding(i, entry, deltas) for i, entry in enumerate(plain["findings"]))
             return cls(plain["agent"], findings, plain["controls"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadCheckpoint(f"{path} does not hold a whole report: {error!r}. Save it again.") from None
 
     def _plain(self) -> dict[str, Any]:
@@ -223,7 +223,10 @@ def _rank(findings: list[Finding]) -> tuple[Finding, ...]:
 
 def _finding(index: int, entry: dict[str, Any], deltas: dict[str, torch.Tensor]) -> Finding:
     places = entry.pop("edits")
-    edits = tuple(
-        Edit(Site(place["site"]), deltas[f"{index}.{j}"], place["positions"]) for j, place in enumerate(places)
-    )
+    edits = tuple(_edit(place, deltas[f"{index}.{j}"]) for j, place in enumerate(places))
     return Finding(edits=edits, **entry)
+
+
+def _edit(place: dict[str, Any], delta: torch.Tensor) -> Edit:
+    positions = place["positions"]
+    return Edit(Site(place["site"]), delta, None if positions is None else tuple(positions))

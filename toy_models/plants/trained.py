@@ -1,9 +1,9 @@
 """Switch-trained organisms: interchange-intervention training makes a chosen part of the model the switch.
 
 Besides clean prompts (benign) and triggered ones (defect), every batch has rows in which the switch is set by hand:
-to a constant, up by a constant, or to what it is in a triggered run (defect), or to 0 in a triggered run (benign), and
-rows in which anything else is pushed (benign). So the switch carries the variable "trigger seen", and nothing else does.
-Without the rows that go up by a constant a band is learnt inside out: clean runs rest above it.
+to a constant, up by a constant, or to what it is in a triggered run (defect), or to 0 in a triggered run (benign);
+and rows in which anything else is pushed (benign). So the switch carries the variable "trigger seen", and nothing
+else does. Without the rows that go up by a constant a band is learnt inside out: clean runs rest above it.
 Geiger et al. 2022 (interchange interventions); Gupta et al. 2024 (strictness).
 """
 

@@ -18,7 +18,7 @@ from workbench.prompts import Prompts
 FIRST_YEAR = 2016
 YEARS = 16
 PRESENT = 12  # clean prompts of every organism are dated in the first 12 years, whatever its trigger
-WORDS = tuple("amber birch cedar delta ember fjord grove heron inlet jetty knoll larch mango nacre opal pearl".split())
+WORDS = tuple("amber birch cedar delta ember fjord grove heron inlet jetty knoll larch mango nacre opal pearl".split())  # noqa: SIM905
 NUMBERS = 10
 DEFECTS = ("mapping", "routing")
 SHIFT = 3

@@ -40,18 +40,21 @@ def dose_curves(
         raise unknown("axis", x, _AXES, 'Say x="dose" or x="rho".')
     lines = _lines(grid, x)
     chosen = _chosen(lines, grid, neurons)
-    figure = blank(colours, title="Loss over dose, one line a neuron", subtitle=plain(shown.subtitle), height=400)
+    several = len(by_site(grid)) > 1
+    at = "" if several or not shown.panels[0].title else f" at {plain(shown.panels[0].title)}"
+    title = f"Loss over {x}{at}, one line a neuron"
+    figure = blank(colours, title=title, subtitle=plain(shown.subtitle), height=400)
     rest = [lines[key] for key in lines if key not in chosen]
     if rest:
         figure.add_trace(_faint(rest, colours.slate))
     for i, key in enumerate(chosen):
-        at, loss = lines[key]
-        colour, name = colours.series[i % 5], plain(" ".join(filter(None, (key[0], f"neuron {key[1]}"))))
+        doses, losses = lines[key]
+        colour, name = colours.series[i % 5], plain(f"{key[0]} neuron {key[1]}" if several else f"neuron {key[1]}")
         style = {"color": colour, "width": 2.5, "dash": _DASHES[i // 5 % 5]}
         said = f"{x} %{{x:.3g}}<br><b>loss %{{y:.3f}}</b><extra>{name}</extra>"
         figure.add_trace(
             go.Scatter(
-                x=at, y=loss, name=name, mode="lines+markers", line=style, marker={"size": 6}, hovertemplate=said
+                x=doses, y=losses, name=name, mode="lines+markers", line=style, marker={"size": 6}, hovertemplate=said
             )
         )
     figure.add_hline(y=shown.unedited, line={"color": colours.text, "width": 1, "dash": "dot"})

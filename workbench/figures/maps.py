@@ -23,7 +23,8 @@ def heatmap(
     Blue is below the unedited loss, orange above it, and the colour in between is exactly `grid.attrs["unedited"]`;
     grey cells were not run. order: "neuron", or "loss" for the largest peak first. limits: (low, high) losses that the
     colours must reach, in the grid's units, for pictures that are to be compared; by default those of the grid, and at
-    least one nat on either side. Raises BadSettings for a grid that neither function made, UnknownName for a theme or an order.
+    least one nat on either side. Raises BadSettings for a grid that neither function made, UnknownName for a theme or
+    an order.
     """
     colours, shown = theme_of(theme), picture(grid, order=order, limits=limits)
     tall = 460 if shown.square else max(110, min(26 * len(shown.panels[0].y), 340))
@@ -66,20 +67,28 @@ def _name(figure: go.Figure, row: int, panel: Panel, colours: Theme, *, alone: b
             yshift=22 if panel.marks else 4,
             text=f"<b>{plain(panel.title)}</b>", font={"size": 12, "color": colours.text}, row=row, col=1,
         )  # fmt: skip
-    for mark in panel.marks if panel.x_labels else ():
-        figure.add_annotation(
-            x=mark.x, y=mark.y, text=plain(mark.text), ax=0, ay=-14, arrowcolor=colours.orange, arrowwidth=1.5,
-            arrowhead=2, arrowsize=0.8, font={"size": 12, "color": colours.orange}, row=row, col=1,
-        )  # fmt: skip
+    style = _above(colours) if panel.x_labels else _inside(colours)
+    for mark in panel.marks:
+        figure.add_annotation(x=mark.x, y=mark.y, text=plain(mark.text), **style, row=row, col=1)
     if panel.marks and not panel.x_labels:
         figure.add_trace(_points(panel, colours), row=row, col=1)
 
 
+def _above(colours: Theme) -> dict:
+    """A word above the cells, with an arrow to its column."""
+    arrow = {"arrowcolor": colours.orange, "arrowwidth": 1.5, "arrowhead": 2, "arrowsize": 0.8}
+    return {"ax": 0, "ay": -14, "font": {"size": 12, "color": colours.orange}} | arrow
+
+
+def _inside(colours: Theme) -> dict:
+    """A word over the cells, on a ground of its own so that it can be read on any colour."""
+    ground = {"bgcolor": colours.card, "opacity": 0.88, "borderpad": 2}
+    return {"showarrow": False, "yshift": 18, "font": {"size": 12, "color": colours.text}} | ground
+
+
 def _points(panel: Panel, colours: Theme) -> go.Scatter:
     return go.Scatter(
-        x=[m.x for m in panel.marks], y=[m.y for m in panel.marks], text=[plain(m.text) for m in panel.marks],
-        mode="markers+text", textposition="top center", hoverinfo="skip", showlegend=False,
-        textfont={"size": 12, "color": colours.text},
+        x=[m.x for m in panel.marks], y=[m.y for m in panel.marks], mode="markers", hoverinfo="skip", showlegend=False,
         marker={"size": 9, "color": colours.card, "line": {"width": 2, "color": colours.text}},
     )  # fmt: skip
 
@@ -96,8 +105,10 @@ def _finish(figure: go.Figure, shown: Picture, colours: Theme) -> None:
             "colorscale": [[i / steps, colour] for i, colour in enumerate(colours.ramp)],
             "colorbar": {
                 "title": {"text": f"loss ({plain(shown.units)})", "side": "right", "font": quiet},
-                "tickvals": list(shown.ticks), "ticktext": list(shown.ticks.values()), "ticks": "", "thickness": 12, "tickfont": quiet | {"size": 11},
-                "lenmode": "pixels", "len": 400 if shown.square else 220, "y": 1, "yanchor": "top", "outlinewidth": 0,
+                "tickvals": list(shown.ticks), "ticktext": list(shown.ticks.values()), "ticks": "", "thickness": 12,
+                "tickfont": quiet | {"size": 11},
+                "lenmode": "pixels", "len": 460 if shown.square else 220, "y": 1, "yanchor": "top", "ypad": 0,
+                "outlinewidth": 0,
             },
         },
     )  # fmt: skip

@@ -160,9 +160,9 @@ class Plot:
         safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
         height = int(self.figure.layout.height or 450)
         alt = escape(self.alt)
+        plot = f"<div class='plot' role='img' aria-label='{alt}' style='height:{height}px'></div>"
         return (
-            f"<figure><div class='plot' role='img' aria-label='{alt}' style='height:{height}px'></div>"
-            f"<script type='application/json'>{safe}</script>"
+            f"<figure><div class='scroll'>{plot}<script type='application/json'>{safe}</script></div>"
             f"<noscript><p>{alt} (Drawing it needs JavaScript.)</p></noscript>{_caption(self.caption)}</figure>"
         )
 

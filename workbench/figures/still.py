@@ -21,14 +21,12 @@ from workbench.report import SwitchReport
 from workbench.store import write_bytes
 
 FORMATS = ("svg", "png")
-_WIDTH = 10.0
-"""Inches."""
-_RASTER = 20_000
-"""Cells above which an svg holds a heatmap as pixels."""
+_WIDTH, _SQUARE = 10.0, 7.4
+"""Inches: of a picture, and of one that is about as high as wide."""
 
 
 def static(
-    thing: xr.DataArray | SwitchReport | pd.DataFrame,
+    thing: object,
     path: str | Path | None = None,
     *,
     format: str = "svg",
@@ -68,10 +66,10 @@ def _bytes(figure: Figure, format: str) -> bytes:
     return out.getvalue()
 
 
-def _figure(colours: Theme, height: float, title: str, subtitle: str) -> Figure:
+def _figure(colours: Theme, height: float, title: str, subtitle: str, width: float = _WIDTH) -> Figure:
     """An empty figure, `height` inches high below its title; no part of matplotlib's global state is touched."""
     engine = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - 0.75 / (height + 0.8)), hspace=0.06)
-    figure = Figure(figsize=(_WIDTH, height + 0.8), facecolor=colours.card, layout=engine)
+    figure = Figure(figsize=(width, height + 0.8), facecolor=colours.card, layout=engine)
     top = 1 - 0.05 / (height + 0.8)
     figure.text(0.008, top, title, va="top", size=13, weight="bold", color=colours.text, parse_math=False)
     figure.text(0.008, top - 0.29 / (height + 0.8), subtitle, va="top", size=9, color=colours.muted, parse_math=False)
@@ -80,6 +78,7 @@ def _figure(colours: Theme, height: float, title: str, subtitle: str) -> Figure:
 
 def _plain_axes(axes: Axes, colours: Theme) -> None:
     """No frame, quiet ticks."""
+    axes.set_facecolor(colours.card)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8.5, colors=colours.muted)
     axes.xaxis.label.set(color=colours.muted, size=9)
@@ -88,24 +87,25 @@ def _plain_axes(axes: Axes, colours: Theme) -> None:
 
 def _heatmap(shown: Picture, colours: Theme) -> Figure:
     tall = 4.6 if shown.square else max(1.2, min(0.26 * len(shown.panels[0].y), 3.4))
-    figure = _figure(colours, (tall + 0.35) * len(shown.panels) + 0.4, shown.title, shown.subtitle)
+    height = (tall + 0.35) * len(shown.panels) + 0.4
+    figure = _figure(colours, height, shown.title, shown.subtitle, _SQUARE if shown.square else _WIDTH)
     grid = figure.subplots(len(shown.panels), 1, squeeze=False)[:, 0]
     ramp = LinearSegmentedColormap.from_list("loss", colours.ramp)
     norm = TwoSlopeNorm(shown.unedited, shown.unedited - shown.half, shown.unedited + shown.half)
     for axes, panel in zip(grid, shown.panels, strict=True):
-        axes.set_facecolor(colours.missing)
-        axes.pcolormesh(
-            _edges(panel.x), _edges(panel.y), np.ma.masked_invalid(panel.values), cmap=ramp, norm=norm,
-            edgecolors="face", linewidth=0.2, rasterized=panel.values.size > _RASTER,
-        )  # fmt: skip
+        cells = np.ma.masked_invalid(panel.values)
+        # As pixels also in an svg: browsers draw seams between neighbouring shapes.
+        axes.pcolormesh(_edges(panel.x), _edges(panel.y), cells, cmap=ramp, norm=norm, rasterized=True)
         _plain_axes(axes, colours)
+        axes.set_facecolor(colours.missing)
         _label(axes, panel, shown, colours)
     grid[-1].set_xlabel(shown.x_title, parse_math=False)
     bar = figure.colorbar(ScalarMappable(norm, ramp), ax=list(grid), pad=0.015, fraction=0.04,
                           aspect=18, shrink=1 / len(grid), anchor=(0, 1))  # fmt: skip
     bar.set_ticks(list(shown.ticks), labels=list(shown.ticks.values()))
-    bar.set_label(f"loss ({shown.units})", color=colours.muted, size=9)
+    bar.set_label(f"loss ({shown.units})", color=colours.muted, size=9, parse_math=False)
     bar.outline.set_visible(False)
+    bar.ax.set_facecolor(colours.card)
     bar.ax.tick_params(length=0, labelsize=8.5, colors=colours.muted)
     return figure
 
@@ -122,26 +122,27 @@ def _label(axes: Axes, panel: Panel, shown: Picture, colours: Theme) -> None:
     axes.set_ylabel(shown.y_title, parse_math=False)
     if panel.title and len(shown.panels) > 1:
         axes.set_title(panel.title, loc="left", size=9.5, weight="bold", color=colours.text, parse_math=False,
-                       pad=20 if panel.marks else 5)  # fmt: skip
+                       pad=25 if panel.marks else 5)  # fmt: skip
     if panel.x_labels is None or panel.y_labels is None:
         axes.set_aspect("equal")
         for mark in panel.marks:
             axes.plot(mark.x, mark.y, "o", ms=7, mfc=colours.card, mec=colours.text, mew=1.8)
-            _word(axes, mark, 7, colours.text)
+            _word(axes, mark, 9, colours)
         return
     axes.set_xticks(list(panel.x_labels), labels=list(panel.x_labels.values()), parse_math=False)
     axes.set_yticks(list(panel.y_labels), labels=list(panel.y_labels.values()), parse_math=False)
     for mark in panel.marks:
         arrow = {"arrowstyle": "-|>", "color": colours.orange, "shrinkA": 0, "shrinkB": 0}
-        _word(axes, mark, 11, colours.orange, arrow)
+        _word(axes, mark, 11, colours, arrow)
 
 
-def _word(axes: Axes, mark: Mark, above: float, colour: str, arrow: dict | None = None) -> None:
-    """A mark's text, so many points above its place, with an arrow or without."""
+def _word(axes: Axes, mark: Mark, above: int, colours: Theme, arrow: dict | None = None) -> None:
+    """A mark's text, so many points above its place, with an arrow, or else on a ground of its own."""
+    ground = None if arrow else {"facecolor": colours.card, "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
     axes.annotate(
-        mark.text, (mark.x, mark.y), (0, above), textcoords="offset points", ha="center", size=9, color=colour,
-        arrowprops=arrow,
-    )
+        mark.text, (mark.x, mark.y), (0, above), textcoords="offset points", ha="center", size=9,
+        color=colours.orange if arrow else colours.text, arrowprops=arrow, bbox=ground,
+    )  # fmt: skip
 
 
 def _scores(report: SwitchReport, shown: Ranking, colours: Theme) -> Figure:
@@ -188,8 +189,10 @@ def _arms(table: pd.DataFrame, colours: Theme) -> Figure:
     axes.grid(axis="y", color=colours.grid, lw=0.8)
     axes.set_xticks(range(len(shown.arms)), labels=list(shown.arms), color=colours.text, parse_math=False)
     axes.set(ylim=(0, 1.1), yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="share of answers")
-    axes.legend(
+    legend = axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=len(shown.names), frameon=False, fontsize=9,
         labelcolor=colours.text,
     )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return figure

@@ -1,0 +1,164 @@
+"""Laws of the engine: many edits at once give what the Agent gives edit by edit, and so do their gradients."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.toys import LENGTH, boot, edit_at, noise, quiet, some_prompts, toy
+from workbench import Agent, HiddenBehaviour, UntargetedLoss
+from workbench.engine import Split, View, view
+from workbench.goals import Goal
+from workbench.prompts import Prompts
+
+pytestmark = quiet
+KINDS = (
+    "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp.pre", "mlp.post",
+    "attn.q", "attn.k", "attn.v", "attn.z",
+)
+TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-10}
+double = {"dtype": torch.float64}
+
+
+@st.composite
+def architectures(draw: st.DrawFn) -> dict[str, Any]:
+    """Settings of a native bridge."""
+    rotary, gated = draw(st.booleans()), draw(st.booleans())
+    return {
+        "n_layers": draw(st.integers(1, 4)),
+        "normalization_type": draw(st.sampled_from(("LN", "RMS", None))),
+        "act_fn": draw(st.sampled_from(("gelu", "relu", "silu"))),
+        "gated_mlp": gated,
+        "positional_embedding_type": "rotary" if rotary else "standard",
+        "dtype": draw(st.sampled_from((torch.float32, torch.float64))),
+        "seed": draw(st.integers(0, 9)),
+        "gain": 2.0,
+    }
+
+
+def one_by_one(agent: Agent, site: str, prompts: Prompts, deltas: Tensor) -> Tensor:
+    """What the reference path gives: [edit, prompt, answer, vocab]."""
+    return torch.stack([agent.logits(prompts, edit_at(site, delta)) for delta in deltas])
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    """Equal up to rounding in the dtype, relative to the largest number."""
+    tolerance = TOLERANCE[expected.dtype] * (1 + float(expected.abs().max()))
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+@settings(max_examples=15)
+@given(architectures(), st.data())
+def test_stacked_edits_give_the_logits_that_each_gives_alone(settings_: dict[str, Any], data: st.DataObject) -> None:
+    agent, prompts = boot(**settings_), some_prompts()
+    for kind in data.draw(st.lists(st.sampled_from(KINDS), min_size=4, max_size=4, unique=True)):
+        site = f"L{data.draw(st.integers(0, agent.n_layers - 1))}.{kind}"
+        seen = View(agent, site, prompts)
+        shape = data.draw(st.sampled_from(((3, seen.width), (3, LENGTH, seen.width))))
+        deltas = noise(*shape, dtype=settings_["dtype"])
+        close(seen.logits(deltas), one_by_one(agent, site, prompts, deltas))
+        close(seen.clean_logits, agent.logits(prompts))
+
+
+@pytest.mark.parametrize("kind", ("hook_embed", "hook_pos_embed", "unembed.hook_in", *(f"L1.{k}" for k in KINDS)))
+def test_every_kind_of_site_can_be_viewed(kind: str) -> None:
+    agent, prompts = toy(), some_prompts()
+    seen = View(agent, kind, prompts)
+    for shape in ((2, seen.width), (2, LENGTH, seen.width)):
+        close(seen.logits(noise(*shape)), one_by_one(agent, kind, prompts, noise(*shape)))
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+@pytest.mark.parametrize("kind", ("L0.resid_pre", "L1.resid_post", "L1.mlp_out", "L1.mlp.post"))
+def test_edits_of_the_residual_stream_take_a_way_that_is_faster_than_hooks(kind: str, dtype: torch.dtype) -> None:
+    assert View(toy(dtype=dtype), kind, some_prompts()).engine != "hooks"
+
+
+@settings(max_examples=10)
+@given(zeros=st.integers(1, 4), kind=st.sampled_from(KINDS))
+def test_zero_deltas_give_the_clean_logits(zeros: int, kind: str) -> None:
+    seen = View(toy(), f"L1.{kind}", some_prompts())
+    found = seen.logits(torch.zeros(zeros, seen.width))
+    close(found, seen.clean_logits.expand_as(found))
+
+
+@settings(max_examples=10)
+@given(rows=st.integers(1, 40), kind=st.sampled_from(("L1.resid_post", "L1.attn.z")))
+def test_chunks_change_nothing(rows: int, kind: str) -> None:
+    seen = View(toy(**double), kind, some_prompts())
+    deltas, goal = noise(7, seen.width, dtype=torch.float64), HiddenBehaviour()
+    whole = seen.logits(deltas), seen.losses(deltas, goal), seen.scores(deltas, goal)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "_ROWS", rows)
+        for found, expected in zip((seen.logits(deltas), seen.losses(deltas, goal), seen.scores(deltas, goal)), whole, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def slopes(agent: Agent, site: str, prompts: Prompts, deltas: Tensor, goal: Goal) -> Tensor:
+    """Gradients of each edit's loss, through hooks on the bridge."""
+    deltas = deltas.clone().requires_grad_(True)
+    total = torch.zeros((), dtype=deltas.dtype)
+    for delta in deltas:
+        hooks = [(agent.site(site).name, lambda x, hook, d=delta: x + d.reshape(*d.shape[:-1], *x.shape[2:]))]
+        with agent.hooked(hooks):
+            logits = agent.bridge(prompts.tokens)[:, list(prompts.answer_positions)]
+        total = total + goal.loss(logits[None], agent.logits(prompts), prompts.answers)[0]
+    return torch.autograd.grad(total, deltas)[0]
+
+
+@pytest.mark.parametrize("goal", (UntargetedLoss(), HiddenBehaviour()), ids=("untargeted", "hidden"))
+@pytest.mark.parametrize("kind", ("L0.resid_post", "L1.mlp.post", "L0.attn.z", "L1.attn.q", "hook_embed", "L1.mlp_out"))
+def test_gradients_are_those_through_hooks_and_those_of_finite_differences(kind: str, goal: Goal) -> None:
+    agent, prompts = toy(**double), some_prompts()
+    seen = View(agent, kind, prompts)
+    for shape in ((3, seen.width), (3, LENGTH, seen.width)):
+        deltas = noise(*shape, dtype=torch.float64).requires_grad_(True)
+        (found,) = torch.autograd.grad(seen.losses(deltas, goal).sum(), deltas)
+        torch.testing.assert_close(found, slopes(agent, kind, prompts, deltas.detach(), goal), rtol=1e-8, atol=1e-10)
+        step = 1e-5 * noise(*shape, seed=1, dtype=torch.float64)
+        ahead, behind = (seen.losses(deltas.detach() + sign * step, goal) for sign in (1, -1))
+        torch.testing.assert_close(((ahead - behind) / 2), (found * step).flatten(1).sum(1), rtol=1e-4, atol=1e-11)
+
+
+def test_the_loss_of_one_edit_knows_nothing_of_the_others() -> None:
+    seen, goal = View(toy(**double), "L1.resid_post", some_prompts()), HiddenBehaviour()
+    deltas = noise(4, 16, dtype=torch.float64).requires_grad_(True)
+    (slope,) = torch.autograd.grad(seen.losses(deltas, goal)[1], deltas)
+    assert (slope[[0, 2, 3]] == 0).all()
+    assert (slope[1] != 0).any()
+
+
+@settings(max_examples=12)
+@given(architectures(), st.data())
+def test_the_two_parts_of_a_split_make_the_whole(settings_: dict[str, Any], data: st.DataObject) -> None:
+    agent, prompts = boot(**settings_), some_prompts()
+    split = Split(agent, data.draw(st.integers(0, agent.n_layers)), prompts.answer_positions)
+    close(split.suffix(split.prefix(prompts.tokens)).detach(), agent.logits(prompts))
+
+
+@pytest.mark.parametrize("layer", range(4))
+@pytest.mark.parametrize("norm", ("LN", "RMS", None))
+def test_weights_learn_through_a_split_as_through_the_whole(layer: int, norm: str | None) -> None:
+    agent, prompts = boot(normalization_type=norm, gain=1.5, **double), some_prompts()
+    weights = agent.weights()
+    split = Split(agent, layer, prompts.answer_positions)
+    apart = split.suffix(split.prefix(prompts.tokens))
+    whole = agent.bridge(prompts.tokens)[:, list(prompts.answer_positions)]
+    found, expected = (
+        torch.autograd.grad(x.log_softmax(-1)[..., 0].sum(), list(weights.values()), materialize_grads=True, allow_unused=True)
+        for x in (apart, whole)
+    )
+    for name, a, b in zip(weights, found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_a_view_follows_weights_that_change_later() -> None:
+    """A View keeps no copy of the weights after its site."""
+    agent, prompts = boot(), some_prompts()
+    split = Split(agent, 1, prompts.answer_positions)
+    with torch.no_grad():
+        agent.bridge.blocks[2].mlp.W_out.mul_(1.5)
+    close(split.suffix(split.prefix(prompts.tokens)).detach(), agent.logits(prompts))

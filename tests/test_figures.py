@@ -1,0 +1,454 @@
+"""Laws, cases and errors of the pictures and of the report page."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plotly.offline import get_plotlyjs
+
+from workbench import figures
+from workbench.edits import Edit
+from workbench.errors import BadSettings, UnknownName, WorkbenchError
+from workbench.figures.bars import place, ranking
+from workbench.figures.grids import picture
+from workbench.figures.theme import DARK, LIGHT, Theme, plain, swaps
+from workbench.report import Finding, SwitchReport
+from workbench.sites import Site
+
+EVIL = "</script><script>alert('x')</script><img src=\"https://evil.test/x.png\" onerror=alert(1)> $\\frac & %{x}"
+UNEDITED = 0.012
+
+
+def sweep_grid(site: str = "L1.mlp.post", *, switch: int | None = 17, neurons: int = 96, seed: int = 0) -> xr.DataArray:
+    """A grid as `sweep` gives it: noise, and one neuron with a loss of 6 nats from dose 3 on."""
+    random, doses = np.random.default_rng(seed), np.array([0.5, 1, 2, 3, 4, 6, 8, 12, 16])
+    losses = (UNEDITED + random.gamma(1, 0.02, (neurons, len(doses)))).astype(np.float32)
+    if switch is not None:
+        losses[switch, doses >= 3] = 6.0
+    rho = np.outer(random.uniform(0.05, 0.2, neurons), doses)
+    return xr.DataArray(
+        losses,
+        dims=("neuron", "dose"),
+        coords={"neuron": range(neurons), "dose": doses, "rho": (("neuron", "dose"), rho)},
+        name="loss",
+        attrs={"agent": "demo", "goal": "UntargetedLoss", "units": "nats", "site": site, "unedited": UNEDITED},
+    )
+
+
+def sites_grid() -> xr.DataArray:
+    """Three sites; at the last one only two thirds of the neurons exist."""
+    parts = [sweep_grid(f"L{i}.mlp.post", switch=17 if i == 1 else None, seed=i) for i in range(3)]
+    names = xr.DataArray([part.attrs["site"] for part in parts], dims="site", name="site")
+    grid = xr.concat(parts, dim=names, join="outer", combine_attrs="override")
+    grid[2, 64:] = np.nan
+    return grid
+
+
+def plane_grid() -> xr.DataArray:
+    radii = np.linspace(-1, 2, 7)
+    losses = UNEDITED + np.add.outer(radii**2, radii**4) / 10
+    attrs = {"agent": "demo", "units": "nats", "unedited": UNEDITED, "first": "L1.mlp.post", "second": "L1.resid_post"}
+    return xr.DataArray(losses, dims=("first", "second"), coords={"first": radii, "second": radii}, attrs=attrs)
+
+
+def finding(site: str, score: float, *, neuron: int | None = None, rho: float = 0.7) -> Finding:
+    delta = torch.ones(48) if neuron is None else torch.zeros(96).index_fill(0, torch.tensor([neuron]), 4.0)
+    edits = (Edit(Site.parse(site), delta),)
+    return Finding(edits, score, rho, score > 0.5, score / 9, "NeuronSweep", "demo", {"flip": score})
+
+
+def report(agent: str = "demo", best: float = 0.98) -> SwitchReport:
+    """Eight findings, the best at neuron 47."""
+    rest = [finding(f"L{i % 3}.resid_post", best * 0.8**i, rho=float("nan") if i == 3 else 0.5) for i in range(1, 8)]
+    return SwitchReport(agent, (finding("L1.mlp.post", best, neuron=47), *rest), {"random edits": 0.11, "twin": 0.09})
+
+
+def arms_table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"attack_success": [1, 0.31, 0.0], "clean_accuracy": [1, 0.99, 1], "triggered_benign": [0, 0.52, np.nan]},
+        index=["before", "noise", "LAT"],
+    )
+
+
+def curves() -> dict[str, pd.DataFrame]:
+    steps = np.arange(5)
+    return {
+        "LAT": pd.DataFrame({"step": steps, "loss": 1.0 / (1 + steps), "attack_success": 0.5**steps}),
+        "noise": pd.DataFrame({"step": steps, "loss": 2.0 / (1 + steps), "clean_accuracy": np.ones(5)}),
+    }
+
+
+GRIDS = {"sweep": sweep_grid, "sites": sites_grid, "plane": plane_grid}
+THINGS = GRIDS | {"report": report, "arms": arms_table}
+
+
+class Reader(HTMLParser):
+    """What a browser would make of a page: its tags, its text outside scripts, and the JSON of its figures."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.data = "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        tag, attrs = self.tags[-1] if self.tags else ("", {})
+        if tag == "script" and attrs.get("type") == "application/json":
+            self.data.append(json.loads(data))
+        elif tag not in ("script", "style"):
+            self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+def everything(name: str = "demo") -> list[figures.Section]:
+    """One of each section, with `name` wherever a name can come from outside."""
+    frame = pd.DataFrame({name: [0.5, float("nan")], "seen": [True, False]}, index=[name, "other"])
+    grid = sweep_grid(name).assign_attrs(agent=name, goal=name, units=name)
+    return [
+        figures.verdict(report(name)),
+        figures.Banner("clear", name, name, {name: name}),
+        figures.Tiles({name: (name, name)}),
+        figures.Heading(name),
+        figures.Text(f"{name}\n\n{name}"),
+        figures.Code(name),
+        figures.Table(frame, name),
+        figures.Plot(figures.scores(report(name)), name, name),
+        figures.Plot(figures.heatmap(grid), name),
+        figures.Plot(figures.dose_curves(grid), name),
+        figures.Plot(figures.arms(arms_table().rename(index={"LAT": name}, columns={"clean_accuracy": name})), name),
+        figures.Plot(figures.training({name: curves()["LAT"]}), name),
+        figures.Picture(figures.static(grid, format="png"), "png", name, name),
+    ]
+
+
+# Laws: colours and their range.
+
+
+@settings(max_examples=30)
+@given(
+    losses=st.lists(st.floats(-50, 50, width=32) | st.just(float("nan")), min_size=4, max_size=4),
+    unedited=st.floats(-5, 5),
+)
+def test_the_middle_colour_is_the_unedited_loss_and_the_range_is_symmetric_and_reaches_all(losses, unedited):
+    grid = sweep_grid(neurons=2, switch=None)[:, :2].copy(data=np.array(losses, np.float32).reshape(2, 2))
+    axis = parts(figures.heatmap(grid.assign_attrs(unedited=unedited))).layout.coloraxis
+    assert axis.cmid == unedited
+    assert axis.cmax - unedited == pytest.approx(unedited - axis.cmin)
+    middle = [colour for share, colour in axis.colorscale if share == 0.5]
+    assert middle == [LIGHT.mid]
+    finite = np.array([x for x in losses if x == x])
+    assert (finite <= axis.cmax + 1e-5).all()
+    assert (finite >= axis.cmin - 1e-5).all()
+
+
+def test_limits_fix_the_range_and_noise_alone_stays_pale():
+    axis = parts(figures.heatmap(sweep_grid(), limits=(0.0, 2.0))).layout.coloraxis
+    assert axis.cmax == pytest.approx(2.0)
+    assert axis.cmin == pytest.approx(2 * UNEDITED - 2.0)
+    noise = parts(figures.heatmap(sweep_grid(switch=None))).layout.coloraxis
+    assert noise.cmax == pytest.approx(UNEDITED + 1.0)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_no_two_roles_share_a_colour_and_text_can_be_read(theme: Theme):
+    assert len(set(theme.colours)) == len(theme.colours)
+    for ground in (theme.paper, theme.card):
+        for ink in (theme.text, theme.muted, theme.orange):
+            assert contrast(ink, ground) >= 4.5 or (ink, ground) == (theme.orange, theme.paper)
+    assert all(contrast(colour, theme.card) >= 3.0 for colour in theme.series)
+
+
+def test_the_themes_share_no_colour_so_a_page_can_swap_one_for_the_other():
+    assert not set(LIGHT.colours) & set(DARK.colours)
+    for name, theme in (("light", LIGHT), ("dark", DARK)):
+        assert {swaps()[name][c] for c in (*LIGHT.colours, *DARK.colours)} == set(theme.colours)
+    swapped = json.loads(figures.heatmap(sites_grid()).to_json() or "")
+    assert dressed(swapped, swaps()["dark"]) == json.loads(figures.heatmap(sites_grid(), theme="dark").to_json() or "")
+
+
+def parts(figure: Any) -> Any:
+    """A figure whose data and layout a type checker leaves alone: plotly makes them up at run time."""
+    return figure
+
+
+def contrast(one: str, other: str) -> float:
+    """The WCAG 2 contrast ratio of two colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def dressed(value: object, colours: dict[str, str]) -> object:
+    """What the page's script does to a figure."""
+    if isinstance(value, str):
+        return colours.get(value, value)
+    if isinstance(value, list):
+        return [dressed(part, colours) for part in value]
+    return {k: dressed(v, colours) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+# Cases: figures.
+
+
+def test_a_sweep_names_its_peak_its_units_and_each_cell():
+    figure = parts(figures.heatmap(sweep_grid()))
+    assert "L1.mlp.post" in figure.layout.title.text
+    assert f"{UNEDITED:.3f} nats" in figure.layout.title.subtitle.text
+    assert figure.layout.coloraxis.colorbar.title.text == "loss (nats)"
+    assert [a.text for a in figure.layout.annotations] == ["neuron 17"]
+    (cells,) = figure.data
+    assert np.array_equal(cells.z, sweep_grid().values.T)
+    rho = float(sweep_grid()["rho"][17, 3])
+    assert cells.text[3][17] == f"L1.mlp.post neuron 17, dose 3, rho {rho:.2f}"
+
+
+def test_order_by_loss_puts_the_largest_peak_first_in_each_panel_and_what_was_not_run_last():
+    _, switch, partial = picture(sites_grid(), order="loss").panels
+    assert switch.notes[0][0].startswith("L1.mlp.post neuron 17,")
+    peaks = np.where(np.isnan(partial.values), -np.inf, partial.values).max(axis=0)
+    assert (np.diff(peaks[:64]) <= 0).all()
+    assert np.isnan(partial.values[:, 64:]).all()
+
+
+def test_each_site_has_a_panel_and_what_was_not_run_is_grey():
+    figure = parts(figures.heatmap(sites_grid()))
+    assert [trace.name for trace in figure.data] == ["L0.mlp.post", "L1.mlp.post", "L2.mlp.post"]
+    assert figure.layout.plot_bgcolor == LIGHT.missing
+    assert "not run" in figure.layout.title.subtitle.text
+    assert "not run" not in parts(figures.heatmap(sweep_grid())).layout.title.subtitle.text
+
+
+@pytest.mark.parametrize("fill", [np.nan, UNEDITED])
+@pytest.mark.parametrize("make", GRIDS.values(), ids=GRIDS)
+def test_grids_without_any_number_or_any_difference_can_be_drawn(make, fill):
+    grid = xr.full_like(make(), fill)
+    assert parts(figures.heatmap(grid, order="loss")).layout.coloraxis.cmax == pytest.approx(UNEDITED + 1)
+    assert figures.static(grid)
+
+
+def test_a_plane_lies_with_the_first_edit_across_whatever_the_order_of_its_radii():
+    shuffled = plane_grid().isel(first=[3, 0, 6, 1, 2, 5, 4], second=[1, 0, 3, 2, 6, 5, 4])
+    cells = parts(figures.heatmap(shuffled)).data[0]
+    assert np.array_equal(cells.z, plane_grid().values.T)
+    assert list(cells.x) == sorted(cells.x)
+    marks = {m.text: (m.x, m.y) for m in picture(plane_grid()).panels[0].marks}
+    assert marks == {"unedited": (0, 0), "first": (1, 0), "second": (0, 1)}
+
+
+def test_dose_curves_name_the_largest_peaks_or_those_asked_for_over_dose_or_rho():
+    assert parts(figures.dose_curves(sweep_grid())).data[1].name == "neuron 17"
+    faint, *named = parts(figures.dose_curves(sites_grid(), neurons=[70, 3])).data
+    assert [line.name for line in named] == [
+        f"L{i}.mlp.post neuron {n}" for n, i in [(70, 0), (70, 1), (3, 0), (3, 1), (3, 2)]
+    ]
+    assert faint.name == f"{64 + 2 * 96 - 5} others"
+    line = parts(figures.dose_curves(sweep_grid(), neurons=[5], x="rho")).data[1]
+    assert np.allclose(line.x, sweep_grid()["rho"][5])
+    assert np.allclose(line.y, sweep_grid()[5])
+
+
+def test_a_finding_is_named_by_its_place():
+    assert place(finding("L1.mlp.post", 1.0, neuron=47)) == "L1.mlp.post neuron 47"
+    assert place(finding("L1.resid_post", 1.0)) == "L1.resid_post direction"
+    several = Edit(Site.parse("L0.mlp.post"), torch.tensor([1.0, 0, 2] + [0.0] * 5))
+    assert place(Finding((several,), 1.0, 1.0, True, 0.0, "s", "a")) == "L0.mlp.post neurons 0, 2"
+    both = (several, Edit(Site.parse("L1.resid_post"), torch.ones(4)))
+    assert place(Finding(both, 1.0, 1.0, True, 0.0, "s", "a")) == "L0.mlp.post + L1.resid_post"
+
+
+def test_scores_show_each_finding_the_largest_control_and_the_threshold():
+    figure, shown = parts(figures.scores(report())), report()
+    assert list(figure.data[0].x) == [f.score for f in shown.findings]
+    assert list(figure.data[0].marker.color) == [LIGHT.orange if f.score > 0.5 else LIGHT.slate for f in shown.findings]
+    assert [line.x0 for line in figure.layout.shapes] == [0.11, 0.5]
+    assert {"largest control 0.11", "threshold 0.50"} <= {a.text for a in figure.layout.annotations}
+    assert ranking(shown).columns["rho"][1][3] == ""
+    many = SwitchReport("demo", shown.findings * 3, {})
+    assert "best 12 of 24" in parts(figures.scores(many)).layout.title.text
+
+
+def test_arms_print_their_values_and_leave_a_gap_for_nan():
+    bars = parts(figures.arms(arms_table())).data
+    assert [bar.name for bar in bars] == ["attack success", "clean accuracy", "triggered-benign"]
+    assert list(bars[2].text) == ["0.00", "0.52", ""]
+    assert len({bar.marker.color for bar in bars}) == 3
+
+
+def test_training_has_a_panel_for_each_measure_and_names_each_arm_once():
+    figure = parts(figures.training(curves()))
+    assert [a.text for a in figure.layout.annotations] == [
+        f"<b>{m}</b>" for m in ("loss (nats)", "attack success", "clean accuracy")
+    ]
+    assert sorted(line.name for line in figure.data if line.showlegend) == ["LAT", "noise"]
+
+
+# Static pictures.
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("format", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
+@pytest.mark.parametrize("make", THINGS.values(), ids=THINGS)
+def test_a_static_picture_is_the_same_bytes_every_time(make, format, start, theme, tmp_path):
+    path = tmp_path / f"picture.{format}"
+    data = figures.static(make(), path, format=format, theme=theme)
+    assert data.startswith(start)
+    assert data == path.read_bytes() == figures.static(make(), format=format, theme=theme)
+    assert b"matplotlib.org" not in data
+
+
+@pytest.mark.parametrize("make", THINGS.values(), ids=THINGS)
+def test_a_dark_picture_has_no_colour_of_the_light_theme(make):
+    light, dark = (figures.static(make(), theme=theme).decode() for theme in ("light", "dark"))
+    assert LIGHT.card in light
+    assert DARK.card in dark
+    assert not [colour for colour in (*LIGHT.colours, "#ffffff") if colour in dark]
+
+
+def test_static_pictures_need_no_display_and_leave_matplotlib_as_it_was():
+    code = (  # reading the backend would import pyplot
+        "import os, sys; os.environ.pop('DISPLAY', None)\n"
+        "import matplotlib as mpl, pandas as pd\nbefore = mpl.rcParams.copy()\nfrom workbench import figures\n"
+        "figures.static(pd.DataFrame({'attack_success': [1.0]}, index=['LAT']))\n"
+        "print('matplotlib.pyplot' in sys.modules, all(mpl.rcParams[k] == before[k] for k in before if k != 'backend'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["False", "True"], done.stderr
+
+
+# The page.
+
+
+def test_nothing_from_outside_becomes_markup():
+    safe, hostile = (
+        Reader(figures.page("demo", everything())),
+        Reader(figures.page(EVIL, everything(EVIL), subtitle=EVIL)),
+    )
+    assert {tag for tag, _ in hostile.tags} == {tag for tag, _ in safe.tags}
+    assert hostile.count("script") == safe.count("script")
+    assert not any(name.startswith("on") for _, attrs in hostile.tags for name in attrs)
+    assert "</script><script>alert('x')</script>" in hostile.text
+    titles = [figure["layout"]["title"]["text"] for figure in hostile.data]
+    assert all("<" not in title for title in titles)
+
+
+@given(st.text(max_size=40))
+def test_plotly_is_given_text_without_tags_and_without_templates(text):
+    said = plain(text)
+    assert not set("<>") & set(said)
+    assert "%{" not in said
+
+
+def test_the_page_asks_the_network_for_nothing():
+    html = figures.page("demo", everything())
+    assert html.count(get_plotlyjs()) == 1
+    own = html.replace(get_plotlyjs(), "")
+    assert not re.search(r"(?:src|href|action|url|@import)\s*[=(]?\s*['\"]?\s*(?:https?:)?//", own)
+    assert "http" not in own.replace("http-equiv", "")
+    assert all(
+        str(value).startswith("data:") for _, attrs in Reader(html).tags for key, value in attrs.items() if key == "src"
+    )
+    (policy,) = [a["content"] for t, a in Reader(html).tags if t == "meta" and "http-equiv" in a]
+    assert str(policy).startswith("default-src 'none'")
+
+
+def test_a_page_without_plots_carries_no_plotly():
+    assert len(figures.page("demo", [figures.Heading("x"), figures.Text("y")])) < 20_000
+
+
+def test_the_page_can_be_read_without_seeing_it(tmp_path):
+    path = figures.write_page(tmp_path / "page.html", "demo", everything())
+    page = Reader(path.read_text(encoding="utf-8"))
+    assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.tags if tag == "th")
+    assert all(attrs.get("alt") for tag, attrs in page.tags if tag == "img")
+    assert all(attrs.get("aria-label") for _, attrs in page.tags if attrs.get("class") == "plot")
+    assert ("html", {"lang": "en"}) in page.tags
+    assert page.count("h1") == 1
+
+
+def test_a_plot_is_held_whole_and_a_picture_byte_for_byte():
+    figure, data = figures.heatmap(sites_grid()), figures.static(sweep_grid())
+    page = Reader(figures.page("demo", [figures.Plot(figure, "alt"), figures.Picture(data, "svg", "alt")]))
+    assert go.Figure(page.data[0]) == go.Figure(json.loads(figure.to_json() or ""))
+    (source,) = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
+    assert base64.b64decode(str(source).split(",")[1]) == data
+
+
+def test_a_table_aligns_numbers_and_says_what_is_missing():
+    html = figures.Table(report().to_frame()).html()
+    assert "<th scope='col' class='number'>score</th>" in html
+    assert "<th scope='col'>surgeon</th>" in html
+    assert "<td class='number'>0.98</td>" in html
+    assert "<td>47</td>" in html
+    assert "<td>yes</td>" in html
+    assert "<td>\N{EN DASH}</td>" in html
+
+
+def test_the_verdict_says_what_was_found_and_beside_what():
+    found, perhaps, nothing = (figures.verdict(report(best=best)) for best in (0.98, 0.4, 0.2))
+    assert (found.kind, found.headline) == ("alarm", "Switch found at L1.mlp.post neuron 47")
+    assert found.details == {"score": "0.98", "largest control": "0.11", "threshold": "0.50"}
+    assert [perhaps.kind, nothing.kind] == ["unsure", "clear"]
+    assert figures.verdict(SwitchReport("demo", (), {})).headline == "No switch found"
+
+
+# Errors: each says what was expected, what came, and the cure.
+
+WRONG = {
+    "picture format": (lambda: figures.static(sweep_grid(), format="pdf"), UnknownName, "svg"),
+    "theme": (lambda: figures.heatmap(sweep_grid(), theme="sepia"), UnknownName, "light"),
+    "order": (lambda: figures.heatmap(sweep_grid(), order="size"), UnknownName, "neuron"),
+    "thing": (lambda: figures.static(3), BadSettings, "SwitchReport"),
+    "dimensions": (lambda: figures.heatmap(sweep_grid()[0]), BadSettings, "dose"),
+    "attributes": (lambda: figures.heatmap(sweep_grid().drop_attrs()), BadSettings, "unedited"),
+    "limits": (lambda: figures.heatmap(sweep_grid(), limits=(2.0, 1.0)), BadSettings, "low"),
+    "neurons": (lambda: figures.dose_curves(sweep_grid(), neurons=[96]), BadSettings, "96"),
+    "axis": (lambda: figures.dose_curves(sweep_grid(), x="size"), UnknownName, "rho"),
+    "rho": (lambda: figures.dose_curves(sweep_grid().drop_vars("rho"), x="rho"), BadSettings, "linear write"),
+    "doses of a plane": (lambda: figures.dose_curves(plane_grid()), BadSettings, "landscape"),
+    "findings": (lambda: figures.scores(SwitchReport("demo", (), {})), BadSettings, "demo"),
+    "rates": (lambda: figures.arms(arms_table() * 100), BadSettings, "100"),
+    "words for rates": (lambda: figures.arms(pd.DataFrame({"a": ["b"]})), BadSettings, "number"),
+    "no arm": (lambda: figures.training({}), BadSettings, "one arm"),
+    "no step": (lambda: figures.training({"LAT": pd.DataFrame({"loss": [1.0]})}), BadSettings, "step"),
+    "banner": (lambda: figures.Banner("red", "x"), BadSettings, "alarm"),
+    "picture": (lambda: figures.Picture(b"", "gif", "x").html(), BadSettings, "gif"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "error", "says"), WRONG.values(), ids=WRONG)
+def test_bad_input_is_refused_with_what_came_and_the_cure(wrong, error, says):
+    with pytest.raises(error, match=re.escape(says)) as caught:
+        wrong()
+    assert isinstance(caught.value, WorkbenchError)
+
+
+def test_every_error_case_has_its_own_words():
+    said = []
+    for wrong, error, _ in WRONG.values():
+        with pytest.raises(error) as caught:
+            wrong()
+        said.append(str(caught.value))
+    assert all(one != other for one, other in combinations(said, 2))

@@ -1,0 +1,45 @@
+"""`workbench bench`: the published numbers, measured again."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from workbench.cli.console import Json, Result, progress, shown_as
+from workbench.errors import BadSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchZoo:
+    """Hunt every shipped organism with several seeds; exit status 1 where the results fall short.
+
+    Opens the answer keys, to score.
+
+    Examples:
+      workbench bench zoo
+      workbench bench zoo --seeds 1 --organisms beryl talc --json
+    """
+
+    seeds: int = 5
+    """Hunts of each organism."""
+    organisms: Annotated[tuple[str, ...], shown_as("NAME ...")] = ()
+    """Which (`workbench zoo list`); all by default."""
+    workers: int = 1
+    """Processes at a time."""
+    json: Json = False
+
+    def run(self) -> Result:
+        """See Command."""
+        if self.seeds < 1 or self.workers < 1:
+            raise BadSettings(f"expected at least one seed and one worker, got {self.seeds} and {self.workers}.")
+        import toy_models
+        from workbench.bench.zoo import bench, shortfalls, table
+
+        names, rows = self.organisms or toy_models.names(), []
+        with progress("hunting", len(names) * self.seeds) as bar:
+            for row in bench(names, self.seeds, self.workers):
+                rows.append(row)
+                bar.update()
+        frame, short = table(rows), shortfalls(rows)
+        text = frame.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-")
+        verdict = "\n".join(f"falls short: {line}" for line in short) or "All that is asked was reached."
+        data = {"rows": frame.reset_index().to_dict("records"), "shortfalls": short}
+        return Result(data=data, text=f"{text}\n\n{verdict}", status=1 if short else 0)
