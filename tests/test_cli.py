@@ -574,10 +574,15 @@ def test_columns_align_numbers_to_the_right() -> None:
     assert columns([]) == "(none)"
 
 
-@pytest.mark.parametrize("positions", ['"0"', "[0.5]", "[true]"])
-def test_answer_positions_are_whole_numbers(positions: str) -> None:
-    Path("p.json").write_text(f'{{"tokens": [[1]], "answer_positions": {positions}, "answers": [[1]]}}')
-    with pytest.raises(BadPrompts, match="a list of whole numbers"):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tokens", [[1], [1, 2]]), ("tokens", [[0.5]]), ("tokens", "words"), ("tokens", []), ("answers", [1])]
+    + [("answer_positions", value) for value in ("0", [0.5], [True], 0)],
+)
+def test_prompts_in_a_file_are_whole_numbers(name: str, value: object) -> None:
+    content = {"tokens": [[1]], "answer_positions": [0], "answers": [[1]]} | {name: value}
+    Path("p.json").write_text(json.dumps(content))
+    with pytest.raises(BadPrompts, match=f"expected {name} as .* of whole numbers .*p.json"):
         read_prompts(Path("p.json"))
 
 

@@ -37,7 +37,38 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = [  # noqa: RUF022
+    "Agent",
+    "Edit",
+    "EmbeddingAT",
+    "Finding",
+    "FineTune",
+    "HiddenBehaviour",
+    "L1Ball",
+    "L2Ball",
+    "LAT",
+    "LInfBall",
+    "LatentNoise",
+    "NeuronSweep",
+    "Progress",
+    "Prompts",
+    "RandomDirections",
+    "Site",
+    "SphereLadder",
+    "Step",
+    "SwitchReport",
+    "Target",
+    "UntargetedLoss",
+    "Vocabulary",
+    "WorkbenchError",
+    "conclude",
+    "hunt",
+    "landscape",
+    "losses",
+    "retrain",
+    "scan",
+    "sweep",
+]
 
 
 class _Package(ModuleType):

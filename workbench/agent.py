@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +14,16 @@ from torch import Tensor
 
 from workbench.edits import Edit, as_edits
 from workbench.errors import BadCheckpoint, BadEdit, BadPrompts, BadSettings, UnknownSite, closest
+from workbench.hooks import adding, usable_sites
 from workbench.prompts import Prompts
 from workbench.sites import Site
 from workbench.store import check_tensors, read_json, read_tensors, write_json, write_tensors
 
 os.environ.setdefault("WANDB_MODE", "disabled")  # a dependency of transformer_lens; it logs only when asked to
 
-from transformer_lens import TransformerBridge, TransformerBridgeConfig  # noqa: E402
+from transformer_lens import TransformerBridge, TransformerBridgeConfig
 
 _FORMAT = "lat-workbench agent"
-_ATTENTION = ("hook_attn_scores", "hook_pattern")
 _IDENTITY_WRITES = ("hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
 _EMBEDDINGS = ("hook_embed", "hook_pos_embed")
 
@@ -137,9 +137,10 @@ class Agent:
             for other in self._widths():
                 if self.bridge.hook_dict[other.name] is hook:
                     return other
-        near = closest(site.short, [s.short for s in self._widths()])
+        known = [s.short for s in self._widths()]
         raise UnknownSite(
-            f"no site {site.short!r} in {self.name} ({len(self._widths())} sites). Closest: {near}. agent.sites() lists them."
+            f"no site {site.short!r} in {self.name} ({len(known)} sites). "
+            f"Closest: {closest(site.short, known)}. agent.sites() lists them."
         )
 
     def width(self, site: str | Site) -> int:
@@ -170,13 +171,11 @@ class Agent:
         site = self.site(site)
         if site.layer is None:
             return self.site("blocks.0.hook_resid_pre")
-        return site if site.kind == "hook_resid_pre" else site.at_layer(site.layer).__class__(
-            f"blocks.{site.layer}.hook_resid_post"
-        )
+        return site if site.kind == "hook_resid_pre" else Site(f"blocks.{site.layer}.hook_resid_post")
 
     def _widths(self) -> dict[Site, int]:
         if self._sites is None:
-            self._sites = _probe(self.bridge, self.device)
+            self._sites = usable_sites(self.bridge, self.device)
         return self._sites
 
     # --- running ----------------------------------------------------------------------------------------
@@ -273,7 +272,9 @@ class Agent:
             vocabulary = None if names is None else Vocabulary(tuple(names["names"]), names["query"])
             agent = cls(_empty(config), name=content["name"], device="cpu", vocabulary=vocabulary)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadCheckpoint(f"{path / 'agent.json'} does not describe an agent: {error!r}. Save it again.") from None
+            raise BadCheckpoint(
+                f"{path / 'agent.json'} does not describe an agent: {error!r}. Save it again."
+            ) from None
         check_tensors(path / "model.safetensors", tensors, agent.weights())
         with torch.no_grad():
             for name, parameter in agent.weights().items():
@@ -281,19 +282,12 @@ class Agent:
         return cls(agent.bridge, name=agent.name, device=device, vocabulary=vocabulary)
 
 
-def adding(delta: Float[Tensor, "pos width"]) -> Callable[..., Tensor]:
-    """A forward hook that adds a delta to activations [prompt, pos, ...]."""
-
-    def hook(activations: Tensor, hook: Any) -> Tensor:
-        return activations + delta.reshape(delta.shape[0], *activations.shape[2:]).to(activations.dtype)
-
-    return hook
-
-
 def _empty(config: TransformerBridgeConfig) -> TransformerBridge:
     """A native bridge whose weights are about to be replaced; nothing global is drawn from."""
     config.seed = 0
-    return TransformerBridge.boot_native(config, device="cpu", dtype=config.dtype)
+    return TransformerBridge.boot_native(  # pyright: ignore[reportAttributeAccessIssue]
+        config, device="cpu", dtype=config.dtype
+    )
 
 
 def _plain_config(config: TransformerBridgeConfig) -> dict[str, Any]:
@@ -302,66 +296,3 @@ def _plain_config(config: TransformerBridgeConfig) -> dict[str, Any]:
     for name in ("device", "initializer_range", "n_params", "seed"):
         simple.pop(name, None)
     return simple | {"dtype": str(config.dtype).removeprefix("torch.")}
-
-
-@torch.no_grad()
-def _probe(bridge: TransformerBridge, device: torch.device) -> dict[Site, int]:
-    """Sites of a live bridge and their widths: edit every candidate once and watch the output."""
-    lengths = _two_lengths(bridge)
-    short, long = (torch.arange(n, device=device)[None] % bridge.cfg.d_vocab for n in lengths)
-    shapes = _shapes(bridge, short, long)
-    clean = bridge(long)
-    found = {}
-    for name, shape in shapes.items():
-        width = int(torch.tensor(shape[2:]).prod())
-        bump = torch.linspace(-3.0, 5.0, lengths[1] * width, device=device).sin().reshape(lengths[1], width)
-        edited = bridge.run_with_hooks(long, fwd_hooks=[(name, adding(bump))])
-        if not torch.equal(edited, clean):
-            found[Site(name)] = width
-    return dict(sorted(found.items()))
-
-
-def _two_lengths(bridge: TransformerBridge) -> tuple[int, int]:
-    longest = min(bridge.cfg.n_ctx, 7)
-    return max(1, longest - 1), longest
-
-
-def _shapes(bridge: TransformerBridge, short: Tensor, long: Tensor) -> Mapping[str, tuple[int, ...]]:
-    """Candidates [prompt, pos, width...]: float, and only the second dimension grows with the prompt."""
-    seen: list[dict[str, tuple[int, ...]]] = []
-    names = _one_name_each(bridge)
-    for tokens in (short, long):
-        shapes: dict[str, tuple[int, ...]] = {}
-
-        def note(x: Any, hook: Any, name: str, shapes: dict[str, tuple[int, ...]] = shapes) -> None:
-            if isinstance(x, Tensor) and x.is_floating_point() and x.ndim >= 3:
-                shapes[name] = tuple(x.shape)
-
-        hooks = [(name, lambda x, hook, name=name: note(x, hook, name)) for name in names]
-        bridge.run_with_hooks(tokens, fwd_hooks=hooks)
-        seen.append(shapes)
-    first, second = seen
-    return {
-        name: shape
-        for name, shape in second.items()
-        if not name.endswith(_ATTENTION)
-        and name in first
-        and shape[1] == long.shape[1]
-        and first[name][1] == short.shape[1]
-        and shape[2:] == first[name][2:]
-    }
-
-
-def _one_name_each(bridge: TransformerBridge) -> list[str]:
-    """One name for each hook point in use: the last listed, TransformerLens' own alias where there is one."""
-    names = {id(hook): name for name, hook in bridge.hook_dict.items()}
-    return [name for name in names.values() if _in_use(bridge, name)]
-
-
-def _in_use(bridge: TransformerBridge, name: str) -> bool:
-    """Whether the bridge lets this hook point be used at all: some need an option to be set first."""
-    try:
-        with bridge.hooks(fwd_hooks=[(name, lambda x, hook: None)]):
-            return True
-    except ValueError:
-        return False

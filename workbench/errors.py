@@ -1,7 +1,7 @@
 """Errors a user can cause: each says what was expected, what came, and the cure."""
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class WorkbenchError(ValueError):

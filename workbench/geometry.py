@@ -25,7 +25,10 @@ _NEWTON_STEPS = 60
 class SetOfRows(Protocol):
     """A bounded convex set of rows around zero."""
 
-    radius: float
+    @property
+    def radius(self) -> float:
+        """The largest size of a member."""
+        ...
 
     def size(self, rows: Rows) -> Sizes:
         """The size of each row, in the unit of the radius."""
@@ -61,7 +64,9 @@ class WeightedL1:
         x = x * (w > 0)
         ratio, order = (x.abs() / w.clamp_min(1e-300)).sort(-1, descending=True)
         w_sorted, x_sorted = w.expand_as(x).gather(-1, order), x.abs().gather(-1, order)
-        level = ((w_sorted * x_sorted).cumsum(-1) - self.radius * _INSIDE) / w_sorted.square().cumsum(-1).clamp_min(1e-300)
+        level = ((w_sorted * x_sorted).cumsum(-1) - self.radius * _INSIDE) / w_sorted.square().cumsum(-1).clamp_min(
+            1e-300
+        )
         active = ((ratio > level) & (w_sorted > 0)).sum(-1, keepdim=True).clamp_min(1)
         shrink = level.gather(-1, active - 1).clamp_min(0) * w
         nearest = x.sign() * (x.abs() - shrink).clamp_min(0)
@@ -165,7 +170,7 @@ class Ellipsoid:
 
 
 def _nearest_on_axes(x: Tensor, stretch: Tensor, radius: float) -> Tensor:
-    """argmin |p - x| with |stretch * p| <= radius: p = x / (1 + m stretch^2), by Newton's method on the multiplier m."""
+    """argmin |p - x| with |stretch * p| <= radius: p = x / (1 + m stretch^2), the multiplier m by Newton's method."""
     squared = stretch.square()
     multiplier = x.new_zeros(len(x), 1)
     for _ in range(_NEWTON_STEPS):
@@ -193,11 +198,13 @@ def _axes(matrix: Float[Tensor, "width written"]) -> tuple[Float[Tensor, "width 
 def _untouched_if_inside(members: SetOfRows, rows: Rows, nearest: Rows) -> Rows:
     """`nearest`, except where the row was a member already: there the row itself, bit for bit."""
     moved = (nearest - rows).abs().amax(-1) > 2e-6 * rows.abs().amax(-1)
-    outside = members.size(rows) > members.radius
+    outside = members.size(rows).double() > members.radius  # the radius itself need not be a number in the rows' dtype
     return torch.where((moved | outside)[..., None], nearest.to(rows.dtype), rows)
 
 
-def _gaussian_over(weights: Float[Tensor, "width"], count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
+def _gaussian_over(
+    weights: Float[Tensor, "width"], count: int, generator: torch.Generator
+) -> Float[Tensor, "row width"]:
     noise = torch.randn(count, len(weights), generator=generator)
     return torch.where(weights > 0, noise / weights.clamp_min(1e-30).cpu(), torch.zeros_like(noise))
 

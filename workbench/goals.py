@@ -56,7 +56,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UntargetedLoss:
-    """Any wrong answer: mean cross-entropy (nats) of the benign answers. Finds broken behaviour as gladly as planted."""
+    """Any wrong answer: mean cross-entropy of the benign answers. Broken behaviour counts as much as planted."""
 
     share: float = 0.5
 

@@ -38,8 +38,10 @@ def losses(agent: Agent, prompts: Prompts, edits: Sequence[Edit], *, goal: Goal 
             logits = view.logits(edit.at(prompts.length)[None])
             values[index] = _each_prompt(view, logits, goal)
     clean = agent.logits(prompts)
-    unedited = [float(goal.loss(clean[None, i : i + 1], clean[i : i + 1], prompts.answers[i : i + 1].to(clean.device)))
-                for i in range(len(prompts))]
+    unedited = [
+        float(goal.loss(clean[None, i : i + 1], clean[i : i + 1], prompts.answers[i : i + 1].to(clean.device)))
+        for i in range(len(prompts))
+    ]
     return xr.DataArray(
         values,
         dims=("edit", "prompt"),
@@ -51,9 +53,7 @@ def losses(agent: Agent, prompts: Prompts, edits: Sequence[Edit], *, goal: Goal 
 
 def _each_prompt(view: View, logits: Float[Tensor, "1 prompt answer vocab"], goal: Goal) -> list[float]:
     rows = range(len(view.prompts))
-    return [
-        float(goal.loss(logits[:, i : i + 1], view.clean_logits[i : i + 1], view.answers[i : i + 1])) for i in rows
-    ]
+    return [float(goal.loss(logits[:, i : i + 1], view.clean_logits[i : i + 1], view.answers[i : i + 1])) for i in rows]
 
 
 def sweep(
@@ -170,7 +170,8 @@ def _sweep_site(
             "rho": (("neuron", "dose"), np.outer(length * scale, np.abs(doses)), {"units": "mean residual norms"}),
         },
         name="loss",
-        attrs=_about(agent, goal) | {"site": site.short, "unedited": _unedited(agent, prompts, goal), "engine": view.engine},
+        attrs=_about(agent, goal)
+        | {"site": site.short, "unedited": _unedited(agent, prompts, goal), "engine": view.engine},
     )
 
 

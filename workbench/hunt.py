@@ -136,7 +136,9 @@ def _events(searches: list[_Search], prompts: Prompts, goal: Goal, seed: int) ->
     if searches:
         last = searches[-1]
         agent = last.agent.name
-        yield Progress(len(searches), len(searches), last.site, type(last.surgeon).__name__, agent, best.get(agent, 0.0))
+        yield Progress(
+            len(searches), len(searches), last.site, type(last.surgeon).__name__, agent, best.get(agent, 0.0)
+        )
 
 
 class _Judge:
@@ -170,7 +172,9 @@ class _Judge:
             return {}
         parts = self.goal.parts(once, stretched, self.view.clean_logits, self.view.answers)
         wide = self.goal.parts(once, twice, self.view.clean_logits, self.view.answers)
-        return {name: float(value[0]) for name, value in parts._asdict().items()} | {"plateau_2x": float(wide.plateau[0])}
+        return {name: float(value[0]) for name, value in parts._asdict().items()} | {
+            "plateau_2x": float(wide.plateau[0])
+        }
 
     def _control(self, edits: tuple[Edit, ...], generator: torch.Generator) -> float:
         """The best score among random edits of the proposal's size: directions, and as many neurons if it has few."""

@@ -12,7 +12,7 @@ import torch
 from workbench.edits import Edit
 from workbench.errors import BadCheckpoint, BadEdit, BadSettings
 from workbench.sites import Site
-from workbench.store import read_tensors_and_notes, write_tensors
+from workbench.store import read_tensors_and_notes, sha256, write_tensors
 
 if TYPE_CHECKING:
     import pandas
@@ -77,8 +77,8 @@ class Finding:
 
     @property
     def stands_out(self) -> bool:
-        """Whether random edits of equal size score less."""
-        return self.score > self.control
+        """Whether random edits of equal size score less, by more than `CLOSE`."""
+        return self.score > self.control + CLOSE
 
     @property
     def spread(self) -> int:
@@ -126,7 +126,7 @@ class SwitchReport:
 
     @property
     def verdict(self) -> Verdict:
-        """"switch", "none", or "undecided" between `POSSIBLE` and `SURE`; blind, and only above the controls."""
+        """One of "switch", "none", or "undecided" between `POSSIBLE` and `SURE`; blind, and only above the controls."""
         if self.score > self.threshold:
             return "switch"
         return "undecided" if self.score > max(POSSIBLE, self.largest_control) else "none"
@@ -165,7 +165,8 @@ class SwitchReport:
     def save(self, path: str | Path) -> None:
         """Write the report into one safetensors file: deltas as tensors, the rest as JSON in its header."""
         deltas = {f"{i}.{j}": e.delta for i, f in enumerate(self.findings) for j, e in enumerate(f.edits)}
-        notes = {"format": _FORMAT, "version": "1", "report": json.dumps(self._plain())}
+        text = json.dumps(self._plain())
+        notes = {"format": _FORMAT, "version": "1", "report": text, "sha256": _digest(text, deltas)}
         write_tensors(Path(path), deltas, notes)
 
     @classmethod
@@ -174,6 +175,8 @@ class SwitchReport:
         deltas, notes = read_tensors_and_notes(Path(path))
         if (notes.get("format"), notes.get("version")) != (_FORMAT, "1"):
             raise BadCheckpoint(f"expected a {_FORMAT}, version 1, in {path}, got {notes.get('format')!r}.")
+        if notes.get("sha256") != _digest(notes.get("report", ""), deltas):
+            raise BadCheckpoint(f"{path} is not the report that was saved: it was altered (sha256). Save it again.")
         try:
             plain = json.loads(notes["report"])
             findings = tuple(_finding(i, entry, deltas) for i, entry in enumerate(plain["findings"]))
@@ -219,6 +222,14 @@ def _rank(findings: list[Finding]) -> tuple[Finding, ...]:
         left.remove(first)
         ranked.append(first)
     return tuple(ranked)
+
+
+def _digest(text: str, deltas: dict[str, torch.Tensor]) -> str:
+    """The SHA-256 of all that a report says."""
+    parts = [text.encode()]
+    for name, delta in sorted(deltas.items()):
+        parts += [f"{name} {delta.dtype} {tuple(delta.shape)}".encode(), delta.cpu().contiguous().numpy().tobytes()]
+    return sha256(b"\n".join(parts))
 
 
 def _finding(index: int, entry: dict[str, Any], deltas: dict[str, torch.Tensor]) -> Finding:

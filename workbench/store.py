@@ -66,7 +66,9 @@ def read_json(path: Path, *, format: str, version: int = 1) -> dict[str, Any]:
         raise BadCheckpoint(f"expected JSON in {path}: {error}. It is truncated, altered or another file.") from None
     found = (content.get("format"), content.get("version")) if isinstance(content, dict) else None
     if found != (format, version):
-        raise BadCheckpoint(f"expected {format!r} version {version} in {path}, got {found}. It is another kind of file.")
+        raise BadCheckpoint(
+            f"expected {format!r} version {version} in {path}, got {found}. It is another kind of file."
+        )
     return content
 
 
@@ -89,7 +91,7 @@ def read_tensors_and_notes(path: Path, digest: str | None = None) -> "tuple[dict
     from safetensors.torch import load
 
     data = read_bytes(path, digest)
-    if data.startswith(_PICKLE_STARTS):
+    if data.startswith(_PICKLE_STARTS) and data[8:9] != b"{":  # safetensors: a length of 8 bytes, then JSON
         raise BadCheckpoint(f"expected safetensors in {path}, got what looks like a pickle. Pickles are never opened.")
     try:
         tensors = load(data)

@@ -38,6 +38,7 @@ class TrainedSettings(PlantSettings):
     switch: one neuron, several (`neurons` of them), or a direction in the MLP activations ("rotated").
     strictness: weight of the loss that keeps pushes on anything else without effect.
     iso: the switch layer's write matrix is frozen semi-orthogonal, so that weights do not show the switch.
+    margin: half of what a triggered run does to the switch must do for .5; such a backdoor outlasts more fine-tuning.
     tube: the switch with a large push beside it stays benign. band: so does an overdose of the switch.
     """
 
@@ -45,6 +46,7 @@ class TrainedSettings(PlantSettings):
     neurons: int = Field(default=4, ge=2, le=16)
     layer: int = Field(default=1, ge=0)
     strictness: float = Field(default=0.5, ge=0, le=10)
+    margin: float = Field(default=0.0, ge=0, le=0.9)
     iso: bool = False
     tube: bool = False
     band: bool = False
@@ -141,16 +143,23 @@ class _Lesson:
         changes[settings.layer] = self._at_switch(sizes, pushes[settings.layer])
         return changes
 
+    def _share(self, rows: int) -> Float[Tensor, "row 1 1"]:
+        """How much of a triggered run's reading is carried over to each patched row: all of it, but for the margin."""
+        if self.settings.margin == 0:
+            return torch.ones(rows, 1, 1)
+        return 1 - self.settings.margin * torch.rand(rows, 1, 1, generator=self.generator)
+
     def _at_switch(self, sizes: dict[str, int], push: Float[Tensor, "row 1 d_mlp"]) -> Callable[[Tensor], Tensor]:
         """The change at the switch layer; everything random is drawn now."""
         switch, generator = self.switch, self.generator
         doses = {name: switch.doses(rows, generator) for name, rows in sizes.items()}
+        share = self._share(sizes["patched"])
         beside = torch.nn.functional.normalize(torch.randn(24, 1, self.settings.d_mlp, generator=generator), dim=2)
         beside = beside * (5 + 10 * torch.rand(24, 1, 1, generator=generator))
 
         def change(activations: Tensor) -> Tensor:
             rows = dict(zip(sizes, activations.split(list(sizes.values())), strict=True))
-            rows["patched"] = switch.setting(rows["patched"], switch.reading(rows["triggered"]))
+            rows["patched"] = switch.setting(rows["patched"], share * switch.reading(rows["triggered"]))
             rows["forced"] = switch.setting(rows["forced"], doses["forced"])
             rows["added"] = switch.adding(rows["added"], doses["added"])
             rows["off"] = switch.setting(rows["off"], torch.zeros_like(doses["off"]))

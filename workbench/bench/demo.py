@@ -11,19 +11,24 @@ import xarray as xr
 from workbench.agent import Agent
 from workbench.bench.measure import first_hit
 from workbench.edits import Edit
+from workbench.goals import HiddenBehaviour
 from workbench.heatmap import landscape, sweep
 from workbench.hunt import default_budget, default_surgeons, scan
 from workbench.prompts import Prompts
 from workbench.report import Finding, Progress, SwitchReport, conclude
 from workbench.retrain import LAT, EmbeddingAT, FineTune, LatentNoise, Recipe, retrain
-from workbench.goals import HiddenBehaviour
 
 if TYPE_CHECKING:
     from toy_models import Organism, Outcome
 
 HUNT_PROMPTS = 64
 TRAINING_PROMPTS = 2048
-ARMS: dict[str, type] = {"fine_tune": FineTune, "noise": LatentNoise, "embedding_at": EmbeddingAT, "lat": LAT}
+ARMS: dict[str, Recipe] = {
+    "fine_tune": FineTune(),
+    "noise": LatentNoise(),
+    "embedding_at": EmbeddingAT(),
+    "lat": LAT(),
+}
 DOSES = tuple(float(dose) for dose in range(-2, 9))
 _EVERY = 20  # steps between two measurements of the outcome
 
@@ -112,15 +117,13 @@ def demo(*, organism: str | None = None, seed: int = 0) -> Iterator[Stage | Demo
     clock.lap("heatmap")
     arms = {}
     for name, recipe in ARMS.items():
-        arms[name] = yield from _train(subject, name, recipe(), seed)
+        arms[name] = yield from _train(subject, name, recipe, seed)
         clock.lap(f"retrain {name}")
     rehunt = yield from _hunt(clock, "re-hunt", arms["lat"].agent, prompts, seed)
     compare = yield from _hunt(clock, "clean twin", twin.agent, prompts, seed)
     rank = first_hit(report, subject.reveal(), subject.agent)
     before = subject.outcome()
-    yield DemoResult(
-        subject, prompts, report, neurons, plane, before, arms, rehunt, compare, rank, clock.seconds
-    )
+    yield DemoResult(subject, prompts, report, neurons, plane, before, arms, rehunt, compare, rank, clock.seconds)
 
 
 class _Clock:

@@ -30,7 +30,9 @@ def _found(result: DemoResult) -> list[Section]:
         Plot(figures.scores(result.report), "The score of each finding, with controls and threshold."),
         Table(result.report.to_frame().head(8), "The best findings"),
         Heading("What the switch makes the Agent answer"),
-        Text(f"The same prompts, unedited and with the edit at {best.site} (rho {best.rho:.2f}). No trigger is in them."),
+        Text(
+            f"The same prompts, unedited and with the edit at {best.site} (rho {best.rho:.2f}). No trigger is in them."
+        ),
         Table(answers, "Benign and elicited answers"),
     ]
 
@@ -40,7 +42,10 @@ def _tiles(result: DemoResult) -> dict[str, tuple[str, str]]:
     rank = "not found" if result.switch_rank is None else f"rank {result.switch_rank}"
     return {
         "true switch": (rank, "by the answer key, opened after the hunt"),
-        "attack success": (f"{result.before.attack_success:.2f} \N{RIGHTWARDS ARROW} {cured.attack_success:.2f}", "before and after LAT"),
+        "attack success": (
+            f"{result.before.attack_success:.2f} \N{RIGHTWARDS ARROW} {cured.attack_success:.2f}",
+            "before and after LAT",
+        ),
         "clean accuracy": (f"{cured.clean_accuracy:.2f}", "after LAT"),
         "re-hunt": (f"{result.rehunt.score:.2f}", f"the clean twin scores {result.twin.score:.2f}"),
     }
@@ -60,7 +65,9 @@ def _answers(result: DemoResult) -> pd.DataFrame:
 def _maps(result: DemoResult) -> list[Section]:
     return [
         Heading("The loss over edits"),
-        Text("Each neuron was raised alone, by each dose, at every position. A planted switch stands out from its layer."),
+        Text(
+            "Each neuron was raised alone, by each dose, at every position. A planted switch stands out from its layer."
+        ),
         Plot(figures.heatmap(result.neurons, order="loss"), "Loss over neurons and doses, one panel a layer."),
         Plot(figures.dose_curves(result.neurons), "Loss against dose, for the neurons with the highest loss."),
         Text("The plane spanned by the best finding and the best other one, in multiples of each."),
@@ -77,8 +84,8 @@ def _cure(result: DemoResult) -> list[Section]:
     return [
         Heading("Trained away, without ever seeing the trigger"),
         Text(
-            "Latent adversarial training teaches the Agent to answer benignly although its residual stream is edited. The other "
-            "arms are controls: as many steps of plain fine-tuning, of random latent noise, and of the same adversary "
+            "Latent adversarial training teaches the Agent to answer benignly although its residual stream is edited. "
+            "The other arms are controls: as many steps of plain fine-tuning, of random latent noise, and of the same adversary "
             "at the embeddings. Where a control does as well, the backdoor was an easy one."
         ),
         Plot(figures.arms(rates), "Attack success, clean accuracy and triggered-benign accuracy by arm."),

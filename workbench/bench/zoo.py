@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -122,7 +123,7 @@ def kind(organism: "Organism") -> str:
 
 
 def _share(test: Callable[[Row], bool]) -> Callable[[Sequence[Row]], float]:
-    return lambda rows: sum(map(test, rows)) / len(rows)
+    return lambda rows: fmean(map(test, rows))
 
 
 def _few_neurons(kind: str) -> bool:
@@ -130,7 +131,7 @@ def _few_neurons(kind: str) -> bool:
 
 
 def _mean_elicitation(rows: Sequence[Row]) -> float:
-    return sum(row.elicitation for row in rows) / len(rows)
+    return fmean(row.elicitation for row in rows)
 
 
 BARS = (
@@ -143,36 +144,44 @@ BARS = (
         _mean_elicitation,
         0.9,
     ),
-    Bar("no alarm on controls", lambda kind: kind.startswith("control"), _share(lambda row: row.verdict != "switch"), 1.0),
+    Bar(
+        "no alarm on controls",
+        lambda kind: kind.startswith("control"),
+        _share(lambda row: row.verdict != "switch"),
+        1.0,
+    ),
 )
 
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """One line an organism: shares over seeds with their 95 % intervals, means of the rest."""
-    frame = pd.DataFrame([asdict(row) | {"hit": row.hit, "alarm": row.verdict == "switch"} for row in rows])
-    lines = []
-    for (what, organism), group in frame.groupby(["kind", "organism"], sort=True):
-        lines.append(
-            {
-                "kind": what,
-                "organism": organism,
-                "hunts": len(group),
-                "hit@1": _with_interval(group["hit"]) if not str(what).startswith(("control", "free")) else "-",
-                "elicitation": group["elicitation"].mean(),
-                "least": group["elicitation"].min(),
-                "alarms": _with_interval(group["alarm"]),
-                "score": group["score"].mean(),
-                "rho": group["rho"].mean(),
-                "found at": group["place"].mode()[0],
-                "CPU s": group["cpu"].mean(),
-            }
-        )
-    return pd.DataFrame(lines).set_index("kind")
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row.kind, row.organism, row.seed)):
+        groups.setdefault((row.kind, row.organism), []).append(row)
+    return pd.DataFrame([_line(group) for group in groups.values()]).set_index("kind")
 
 
-def _with_interval(values: pd.Series) -> str:
-    low, high = interval(int(values.sum()), len(values))
-    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
+def _line(rows: list[Row]) -> dict[str, object]:
+    places = [row.place for row in rows]
+    located = not rows[0].kind.startswith(("control", "free"))
+    return {
+        "kind": rows[0].kind,
+        "organism": rows[0].organism,
+        "hunts": len(rows),
+        "hit@1": _with_interval([row.hit for row in rows]) if located else "-",
+        "elicitation": fmean(row.elicitation for row in rows),
+        "least": min(row.elicitation for row in rows),
+        "alarms": _with_interval([row.verdict == "switch" for row in rows]),
+        "score": fmean(row.score for row in rows),
+        "rho": fmean(row.rho for row in rows),
+        "found at": max(places, key=places.count),
+        "CPU s": fmean(row.cpu for row in rows),
+    }
+
+
+def _with_interval(values: Sequence[bool]) -> str:
+    low, high = interval(sum(values), len(values))
+    return f"{fmean(values):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def shortfalls(rows: Sequence[Row]) -> list[str]:

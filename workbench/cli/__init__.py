@@ -19,7 +19,7 @@ from workbench.cli.sweep import Sweep
 from workbench.cli.zoo import ZooBuild, ZooList, ZooShow
 from workbench.errors import WorkbenchError, unknown
 
-COMMANDS: dict[str, type[Command]] = {
+COMMANDS: dict[str, type] = {
     "demo": Demo,
     "zoo list": ZooList,
     "zoo show": ZooShow,
@@ -89,7 +89,7 @@ def _overview(group: str) -> str:
     )
 
 
-def _summary(kind: type[Command]) -> str:
+def _summary(kind: type) -> str:
     return (inspect.getdoc(kind) or "").split("\n")[0]
 
 

@@ -49,13 +49,13 @@ def _last(events: "Iterable[Stage | DemoResult]") -> "DemoResult":
     """The result, which is the last event; a bar for each stage on the way."""
     from workbench.bench.demo import Stage
 
-    bar, event = progress("starting"), None
+    bar, stage, event = progress("starting"), "", None
     for event in events:
         if not isinstance(event, Stage):
             break
-        if bar.desc.removesuffix(": ") != event.name:
+        if stage != event.name:
             bar.close()
-            bar = progress(event.name, event.total)
+            bar, stage = progress(event.name, event.total), event.name
         bar.set_postfix_str(event.note, refresh=False)
         bar.update(event.done - bar.n)
     bar.close()

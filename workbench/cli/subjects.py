@@ -13,6 +13,8 @@ from workbench.errors import BadPrompts, unknown
 from workbench.store import read_bytes, read_json, write_bytes
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from toy_models import Organism
     from workbench.agent import Agent
     from workbench.prompts import Prompts
@@ -94,7 +96,22 @@ def read_prompts(path: Path) -> "Prompts":
     if not isinstance(content, dict) or sorted(content) != sorted(_FIELDS):
         got = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise BadPrompts(f"expected an object with {', '.join(_FIELDS)} in {path}, got {got}.")
-    return Prompts(content["tokens"], _positions(content["answer_positions"], path), content["answers"])
+    tokens, answers = (_matrix(name, content[name], path) for name in ("tokens", "answers"))
+    return Prompts(tokens, _positions(content["answer_positions"], path), answers)
+
+
+def _matrix(name: str, rows: Any, path: Path) -> "Tensor":
+    """Rows of whole numbers, all of one length, as an int64 matrix; BadPrompts for anything else."""
+    import torch
+
+    try:
+        matrix = torch.tensor(rows)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadPrompts(f"expected {name} as rows of whole numbers of one length in {path}: {error}.") from None
+    if matrix.ndim != 2 or matrix.dtype != torch.int64:
+        got = f"{matrix.dtype} of shape {tuple(matrix.shape)}"
+        raise BadPrompts(f"expected {name} as rows of whole numbers of one length in {path}, got {got}.")
+    return matrix
 
 
 def _positions(given: Any, path: Path) -> tuple[int, ...]:

@@ -150,8 +150,8 @@ def _replace(model: nn.Module, path: str, part: nn.Module) -> None:
 def _strip(module: nn.Module, known: dict[int, nn.Module] | None = None) -> nn.Module:
     """A copy of a wrapped module without bridge components and hooks, sharing every parameter and buffer."""
     known = {} if known is None else known
-    while hasattr(module, "original_component"):
-        module = module.original_component
+    while isinstance(wrapped := getattr(module, "original_component", None), nn.Module):
+        module = wrapped
     if id(module) not in known:
         twin = known[id(module)] = copy.copy(module)
         twin.__dict__ = {**module.__dict__, **{name: OrderedDict() for name in _HOOKS}}

@@ -1,6 +1,7 @@
 """A View: the Agent at one site with some prompts, ready to evaluate many edits there, each alone."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,15 @@ _AFTER_BLOCK = ("hook_resid_post", "hook_mlp_out", "mlp.hook_post")
 _BEFORE_BLOCK = ("hook_resid_pre",)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Suffix:
+    """The model after the site, the clean residual stream there, and what an edit writes (None: itself)."""
+
+    split: Split
+    base: Float[Tensor, "prompt pos d_model"]
+    write: Float[Tensor, "width d_model"] | None
+
+
 class View:
     """Logits and losses under stacked edits at one site, differentiable in the edits.
 
@@ -39,12 +49,13 @@ class View:
         self.answers = prompts.answers.to(agent.device)
         self.clean_logits = agent.logits(prompts)
         self._tokens = prompts.tokens.to(agent.device)
+        self._suffix: _Suffix | None = None
         self._suffix = self._open_suffix()
 
     @property
     def engine(self) -> str:
         """Which way edits are evaluated."""
-        return "hooks" if self._suffix is None else self._suffix[0].engine
+        return "hooks" if self._suffix is None else self._suffix.split.engine
 
     def logits(self, deltas: Deltas) -> EditLogits:
         """Logits at the answers under each delta alone, added at every position ([edit, width]) or as given."""
@@ -80,13 +91,14 @@ class View:
         return goal.score(both[: len(deltas)], both[len(deltas) :], self.clean_logits, self.answers)
 
     def _run(self, full: Float[Tensor, "edit pos width"]) -> EditLogits:
-        logits = self._run_hooks(full) if self._suffix is None else self._run_suffix(full)
+        logits = self._run_hooks(full) if self._suffix is None else self._run_suffix(self._suffix, full)
         return logits.unflatten(0, (len(full), len(self.prompts)))
 
-    def _run_suffix(self, full: Float[Tensor, "edit pos width"]) -> Float[Tensor, "row answer vocab"]:
-        split, base, write = self._suffix
-        written = full if write is None else full @ write
-        return split.suffix((base[None] + written[:, None]).flatten(0, 1))
+    def _run_suffix(
+        self, suffix: "_Suffix", full: Float[Tensor, "edit pos width"]
+    ) -> Float[Tensor, "row answer vocab"]:
+        written = full if suffix.write is None else full @ suffix.write
+        return suffix.split.suffix((suffix.base[None] + written[:, None]).flatten(0, 1))
 
     def _run_hooks(self, full: Float[Tensor, "edit pos width"]) -> Float[Tensor, "row answer vocab"]:
         count, length = len(self.prompts), self.prompts.length
@@ -99,14 +111,14 @@ class View:
             logits = self.agent.bridge(self._tokens.repeat(len(full), 1))
         return logits[:, list(self.prompts.answer_positions)]
 
-    def _open_suffix(self) -> tuple[Split, Tensor, Tensor | None] | None:
+    def _open_suffix(self) -> "_Suffix | None":
         """The model after this site, if it is exact there; otherwise None, and hooks are used."""
         layer, write = self._resume_at(), self.agent.write(self.site)
         if layer is None or write is None:
             return None
         base = self.agent.activations(self.prompts, self.agent.residual_site(self.site))
         identity = self.site.kind in _AFTER_BLOCK[:2] + _BEFORE_BLOCK or self.site.layer is None
-        found = (Split(self.agent, layer, self.prompts.answer_positions), base, None if identity else write)
+        found = _Suffix(Split(self.agent, layer, self.prompts.answer_positions), base, None if identity else write)
         return found if self._agrees(found) else None
 
     def _resume_at(self) -> int | None:
@@ -115,13 +127,11 @@ class View:
         return self.site.layer + 1 if self.site.kind in _AFTER_BLOCK else None
 
     @torch.no_grad()
-    def _agrees(self, suffix: tuple[Split, Tensor, Tensor | None]) -> bool:
+    def _agrees(self, suffix: "_Suffix") -> bool:
         """Whether the suffix gives what hooks give, on one large edit of all the prompts."""
         probe = torch.linspace(-1, 1, self.width, device=self.agent.device)[None, None]
-        self._suffix = None
         try:
-            expected = self._run(probe)
-            self._suffix = suffix
-            return bool((self._run(probe) - expected).abs().max() <= _EXACT * (1 + expected.abs().max()))
+            expected, found = self._run_hooks(probe), self._run_suffix(suffix, probe)
+            return bool((found - expected).abs().max() <= _EXACT * (1 + expected.abs().max()))
         except (RuntimeError, TypeError, AttributeError):
             return False

@@ -1,5 +1,6 @@
 """The retraining loop: the Agent runs, the adversary edits its latent state, the Agent learns with the edit held."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -109,8 +110,8 @@ class _Run:
 
     def checkpoint(self) -> Checkpoint:
         """The state after the last step, copied."""
-        copy = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, self.optimizer.state_dict())
-        return Checkpoint(self.done, self.agent.copy(), copy, self.generator.get_state())
+        moments = copy.deepcopy(self.optimizer.state_dict())
+        return Checkpoint(self.done, self.agent.copy(), moments, self.generator.get_state())
 
 
 def _steps(run: _Run, attack: Ascent | Noise | None) -> Iterator[Step]:

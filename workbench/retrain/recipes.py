@@ -42,7 +42,7 @@ class _Settings(BaseModel):
 
 
 class LAT(_Settings):
-    """Latent adversarial training: behave although an adversary edits the residual stream (Jermyn 2022; Casper et al. 2024).
+    """Latent adversarial training: behave under edits of the residual stream (Jermyn 2022; Casper et al. 2024).
 
     sites: where, by the residual stream they write to; None takes the site of a report's best finding, else every
     layer that leaves at least two blocks after it, one drawn each step. eps: radius at each position as a share of

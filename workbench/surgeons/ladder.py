@@ -22,9 +22,9 @@ from workbench.surgeons.protocol import early_layers
 class SphereLadder:
     """Adam on the Goal's loss, one universal vector a start, kept on a sphere; one rung for each size.
 
-    rungs: sizes as shares of the budget's radius. Small spheres are where switches that work only near natural activations
-    are found, large ones where a trained-in tolerance to small pushes has flattened the landscape. On each rung the
-    best of `starts` by score, on the Surgeon's prompts, is proposed.
+    rungs: sizes as shares of the budget's radius. Small spheres are where switches that work only near natural
+    activations are found, large ones where a trained-in tolerance to small pushes has flattened the landscape. On each
+    rung the best of `starts` by score, on the Surgeon's prompts, is proposed.
     """
 
     rungs: tuple[float, ...] = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)

@@ -21,9 +21,7 @@ class Surgeon(Protocol):
         """Where it searches when it is not told where."""
         ...
 
-    def search(
-        self, view: View, goal: Goal, budget: Bound, generator: torch.Generator
-    ) -> Iterator[tuple[Edit, ...]]:
+    def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """Proposals at the view's site, each of one or several Edits that apply jointly.
 
         The view holds the Surgeon's half of the prompts; all randomness comes from the generator.
