@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from transformer_lens import TransformerBridge, TransformerBridgeConfig
@@ -57,7 +58,7 @@ def some_prompts(count: int = 6, seed: int = 0, length: int = LENGTH) -> Prompts
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Gaussian numbers."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def edit_at(site: str | Site, delta: torch.Tensor, positions: tuple[int, ...] | None = None) -> Edit:
@@ -70,6 +71,16 @@ def hooks_on(agent: Agent) -> int:
     points = sum(len(point.fwd_hooks) for point in agent.bridge.hook_dict.values())
     modules = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in agent.bridge.modules())
     return points + modules
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Within the `with`, annotations are not checked, as for a user: our own errors are what is raised."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @contextmanager

@@ -77,7 +77,9 @@ class Prompts:
         return self.tokens.shape[1]
 
     def __getitem__(self, rows: Sequence[int] | slice | Tensor) -> "Prompts":
-        """The given rows, in that order."""
+        """The given rows, in that order, or those at which a mask is true."""
+        if isinstance(rows, Tensor) and rows.dtype == torch.bool:
+            rows = rows.nonzero().flatten()
         index = rows if isinstance(rows, slice) else torch.as_tensor(rows, dtype=torch.long)
         return Prompts(self.tokens[index], self.answer_positions, self.answers[index])
 

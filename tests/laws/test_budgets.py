@@ -143,7 +143,9 @@ def test_positions_are_projected_apart(case: Case) -> None:
 
 @given(cases(), st.floats(-100, 100).filter(lambda c: abs(c) > 1e-3))
 def test_size_is_absolutely_homogeneous(case: Case, factor: float) -> None:
-    assert case.bound.size(case.edit.scaled(factor)) == pytest.approx(abs(factor) * case.bound.size(case.edit), rel=1e-4)
+    assert case.bound.size(case.edit.scaled(factor)) == pytest.approx(
+        abs(factor) * case.bound.size(case.edit), rel=1e-4
+    )
 
 
 @given(cases(), st.integers(0, 99))
@@ -163,7 +165,11 @@ def test_rho_is_what_is_written_relative_to_the_mean_residual_norm(site: str, se
     delta, after = noise(agent.width(site), seed=seed), f"{site[:2]}.resid_post"
     norm = float(agent.activations(prompts, after).norm(dim=-1).mean())
     each = (delta[:, None] * write[site]).norm(dim=1) / norm
-    expected = {L2Ball: float((delta @ write[site]).norm()) / norm, L1Ball: float(each.sum()), LInfBall: float(each.max())}
+    expected = {
+        L2Ball: float((delta @ write[site]).norm()) / norm,
+        L1Ball: float(each.sum()),
+        LInfBall: float(each.max()),
+    }
     for ball, size in expected.items():
         assert ball(1.0).bind(agent, [site], prompts).size(edit_at(site, delta)) == pytest.approx(size, rel=1e-4)
     assert rho_of(agent, [edit_at(site, delta)], prompts) == pytest.approx(expected[L2Ball], rel=1e-4)

@@ -12,7 +12,10 @@ pytestmark = quiet
 AGENTS = {
     "LN": {},
     "RMS gated rotary": {
-        "normalization_type": "RMS", "gated_mlp": True, "act_fn": "silu", "positional_embedding_type": "rotary"
+        "normalization_type": "RMS",
+        "gated_mlp": True,
+        "act_fn": "silu",
+        "positional_embedding_type": "rotary",
     },
     "no norm": {"normalization_type": None, "act_fn": "relu", "gain": 2.0},
 }

@@ -16,8 +16,17 @@ from workbench.prompts import Prompts
 
 pytestmark = quiet
 KINDS = (
-    "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp.pre", "mlp.post",
-    "attn.q", "attn.k", "attn.v", "attn.z",
+    "resid_pre",
+    "resid_mid",
+    "resid_post",
+    "attn_out",
+    "mlp_out",
+    "mlp.pre",
+    "mlp.post",
+    "attn.q",
+    "attn.k",
+    "attn.v",
+    "attn.z",
 )
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-10}
 double = {"dtype": torch.float64}
@@ -63,7 +72,7 @@ def test_stacked_edits_give_the_logits_that_each_gives_alone(settings_: dict[str
         close(seen.clean_logits, agent.logits(prompts))
 
 
-@pytest.mark.parametrize("kind", ("hook_embed", "hook_pos_embed", "unembed.hook_in", *(f"L1.{k}" for k in KINDS)))
+@pytest.mark.parametrize("kind", ["hook_embed", "hook_pos_embed", "unembed.hook_in", *(f"L1.{k}" for k in KINDS)])
 def test_every_kind_of_site_can_be_viewed(kind: str) -> None:
     agent, prompts = toy(), some_prompts()
     seen = View(agent, kind, prompts)
@@ -72,11 +81,27 @@ def test_every_kind_of_site_can_be_viewed(kind: str) -> None:
 
 
 PLACES = [(kind, d) for kind in ("L0.resid_pre", "L1.resid_post", "L1.mlp_out", "L1.mlp.post") for d in TOLERANCE]
+mixed = pytest.mark.xfail(reason="the engine does not take deltas to the dtype of the Agent, not even its own probe")
+NEURONS_IN_DOUBLE = ("L1.mlp.post", torch.float64)
 
 
-@pytest.mark.parametrize(("kind", "dtype"), PLACES)
+def places(*unmixed: tuple[str, torch.dtype]) -> list[Any]:
+    """All places, those marked at which the engine trips over dtypes."""
+    return [place if place in unmixed else pytest.param(*place, marks=mixed) for place in PLACES]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), places(*(place for place in PLACES if place != NEURONS_IN_DOUBLE)))
 def test_edits_of_the_residual_stream_take_a_way_that_is_faster_than_hooks(kind: str, dtype: torch.dtype) -> None:
     assert View(toy(dtype=dtype), kind, some_prompts()).engine != "hooks"
+
+
+@pytest.mark.parametrize(("kind", "dtype"), places(*(place for place in PLACES if place[1] == torch.float64)))
+def test_deltas_of_another_dtype_are_taken_as_the_agent_takes_edits(kind: str, dtype: torch.dtype) -> None:
+    agent, prompts = toy(dtype=dtype), some_prompts()
+    seen = View(agent, kind, prompts)
+    other = torch.float64 if dtype is torch.float32 else torch.float32
+    deltas = noise(2, seen.width, dtype=other)
+    close(seen.logits(deltas), one_by_one(agent, kind, prompts, deltas))
 
 
 @settings(max_examples=10)
@@ -95,7 +120,9 @@ def test_chunks_change_nothing(rows: int, kind: str) -> None:
     whole = seen.logits(deltas), seen.losses(deltas, goal), seen.scores(deltas, goal)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(view, "_ROWS", rows)
-        for found, expected in zip((seen.logits(deltas), seen.losses(deltas, goal), seen.scores(deltas, goal)), whole, strict=True):
+        for found, expected in zip(
+            (seen.logits(deltas), seen.losses(deltas, goal), seen.scores(deltas, goal)), whole, strict=True
+        ):
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -111,8 +138,8 @@ def slopes(agent: Agent, site: str, prompts: Prompts, deltas: Tensor, goal: Goal
     return torch.autograd.grad(total, deltas)[0]
 
 
-@pytest.mark.parametrize("goal", (UntargetedLoss(), HiddenBehaviour()), ids=("untargeted", "hidden"))
-@pytest.mark.parametrize("kind", ("L0.resid_post", "L1.mlp.post", "L0.attn.z", "L1.attn.q", "hook_embed", "L1.mlp_out"))
+@pytest.mark.parametrize("goal", [UntargetedLoss(), HiddenBehaviour()], ids=("untargeted", "hidden"))
+@pytest.mark.parametrize("kind", ["L0.resid_post", "L1.mlp.post", "L0.attn.z", "L1.attn.q", "hook_embed", "L1.mlp_out"])
 def test_gradients_are_those_through_hooks_and_those_of_finite_differences(kind: str, goal: Goal) -> None:
     agent, prompts = toy(**double), some_prompts()
     seen = View(agent, kind, prompts)
@@ -142,7 +169,7 @@ def test_the_two_parts_of_a_split_make_the_whole(settings_: dict[str, Any], data
 
 
 @pytest.mark.parametrize("layer", range(4))
-@pytest.mark.parametrize("norm", ("LN", "RMS", None))
+@pytest.mark.parametrize("norm", ["LN", "RMS", None])
 def test_weights_learn_through_a_split_as_through_the_whole(layer: int, norm: str | None) -> None:
     agent, prompts = boot(normalization_type=norm, gain=1.5, **double), some_prompts()
     weights = agent.weights()
@@ -150,7 +177,9 @@ def test_weights_learn_through_a_split_as_through_the_whole(layer: int, norm: st
     apart = split.suffix(split.prefix(prompts.tokens))
     whole = agent.bridge(prompts.tokens)[:, list(prompts.answer_positions)]
     found, expected = (
-        torch.autograd.grad(x.log_softmax(-1)[..., 0].sum(), list(weights.values()), materialize_grads=True, allow_unused=True)
+        torch.autograd.grad(
+            x.log_softmax(-1)[..., 0].sum(), list(weights.values()), materialize_grads=True, allow_unused=True
+        )
         for x in (apart, whole)
     )
     for name, a, b in zip(weights, found, expected, strict=True):

@@ -50,10 +50,16 @@ def test_scores_lie_between_nought_and_one_and_losses_are_finite(goal: Goal, see
 def test_stacked_edits_are_judged_apart(goal: Goal, seed: int, order: list[int]) -> None:
     logits, stretched, clean, answers = random_case(seed, 2.0)
     for together, shuffled, alone in (
-        (goal.score(logits, stretched, clean, answers), goal.score(logits[order], stretched[order], clean, answers),
-         [goal.score(logits[i : i + 1], stretched[i : i + 1], clean, answers) for i in range(5)]),
-        (goal.loss(logits, clean, answers), goal.loss(logits[order], clean, answers),
-         [goal.loss(logits[i : i + 1], clean, answers) for i in range(5)]),
+        (
+            goal.score(logits, stretched, clean, answers),
+            goal.score(logits[order], stretched[order], clean, answers),
+            [goal.score(logits[i : i + 1], stretched[i : i + 1], clean, answers) for i in range(5)],
+        ),
+        (
+            goal.loss(logits, clean, answers),
+            goal.loss(logits[order], clean, answers),
+            [goal.loss(logits[i : i + 1], clean, answers) for i in range(5)],
+        ),
     ):
         torch.testing.assert_close(together[order], shuffled)
         torch.testing.assert_close(together, torch.cat(alone))
@@ -140,4 +146,6 @@ def test_a_goal_is_met_from_its_share_on(seed: int, share: float) -> None:
     rate = float(wrong.float().mean())
     for goal in (UntargetedLoss(share=share), Target(lambda a: (a + 1) % CLASSES, share)):
         assert float(goal.score(said, said, saying(answers), answers)) == pytest.approx(rate, abs=1e-6)
-        assert bool(goal.met(said, saying(answers), answers)) == (goal.score(said, said, said[0], answers).item() >= share)
+        assert bool(goal.met(said, saying(answers), answers)) == (
+            goal.score(said, said, said[0], answers).item() >= share
+        )

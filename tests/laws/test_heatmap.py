@@ -13,7 +13,7 @@ from workbench.goals import Goal
 
 pytestmark = quiet
 DOSES = (-2.0, 0.0, 1.5)
-goals = pytest.mark.parametrize("goal", (None, HiddenBehaviour()), ids=("cross-entropy", "hidden"))
+goals = pytest.mark.parametrize("goal", [None, HiddenBehaviour()], ids=("cross-entropy", "hidden"))
 
 
 def loss_under(edits: tuple[Edit, ...], goal: Goal | None) -> float:
@@ -30,8 +30,8 @@ def pushed(site: str, neuron: int, dose: float, positions: tuple[int, ...] | Non
 
 
 @goals
-@pytest.mark.parametrize("positions", (None, (2,), (0, 3, 8)), ids=str)
-@pytest.mark.parametrize("site", ("L0.mlp.post", "L1.resid_post", "L2.attn.q"))
+@pytest.mark.parametrize("positions", [None, (2,), (0, 3, 8)], ids=str)
+@pytest.mark.parametrize("site", ["L0.mlp.post", "L1.resid_post", "L2.attn.q"])
 def test_a_sweep_holds_the_loss_of_each_neuron_at_each_dose(
     site: str, positions: tuple[int, ...] | None, goal: Goal | None
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_sweep_of_several_sites_is_their_sweeps_stacked() -> None:
 
 
 @goals
-@pytest.mark.parametrize("places", (("L0.resid_post",) * 2, ("L0.resid_post", "L2.mlp.post")), ids=("one site", "two"))
+@pytest.mark.parametrize("places", [("L0.resid_post",) * 2, ("L0.resid_post", "L2.mlp.post")], ids=("one site", "two"))
 def test_a_landscape_holds_the_loss_of_both_edits_applied_jointly(places: tuple[str, str], goal: Goal | None) -> None:
     one = edit_at(places[0], noise(toy().width(places[0]), seed=1))
     other = edit_at(places[1], noise(2, toy().width(places[1]), seed=2), (1, 4))

@@ -10,8 +10,25 @@ from torch import Tensor
 
 from tests.toys import VOCAB, edit_at, hooks_on, noise, quiet, some_prompts, toy
 from workbench import (
-    Agent, Edit, Finding, HiddenBehaviour, L1Ball, L2Ball, LInfBall, NeuronSweep, Progress, Prompts, RandomDirections,
-    Site, SphereLadder, SwitchReport, Target, UntargetedLoss, conclude, hunt, scan,
+    Agent,
+    Edit,
+    Finding,
+    HiddenBehaviour,
+    L1Ball,
+    L2Ball,
+    LInfBall,
+    NeuronSweep,
+    Progress,
+    Prompts,
+    RandomDirections,
+    Site,
+    SphereLadder,
+    SwitchReport,
+    Target,
+    UntargetedLoss,
+    conclude,
+    hunt,
+    scan,
 )
 from workbench.budgets import Bound, rho_of
 from workbench.engine import View
@@ -123,8 +140,8 @@ def test_proposals_beyond_the_budget_are_projected_and_others_left_alone() -> No
 
 
 @pytest.mark.parametrize("surgeon", SMALL, ids=lambda surgeon: type(surgeon).__name__)
-@pytest.mark.parametrize("budget", (L2Ball(0.7), L1Ball(0.9), LInfBall(0.2), L2Ball(5.0, "activation")), ids=str)
-@pytest.mark.parametrize("site", ("L0.mlp.post", "L1.resid_post", "L0.attn.z"))
+@pytest.mark.parametrize("budget", [L2Ball(0.7), L1Ball(0.9), LInfBall(0.2), L2Ball(5.0, "activation")], ids=str)
+@pytest.mark.parametrize("site", ["L0.mlp.post", "L1.resid_post", "L0.attn.z"])
 def test_no_edit_leaves_its_budget(surgeon: Any, budget: Any, site: str) -> None:
     judged = findings(run(surgeon, sites=[site], budget=budget))
     assert judged
@@ -159,7 +176,7 @@ def test_hunting_moves_no_global_randomness_and_no_weight() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, toy().weights().values(), strict=True))
 
 
-@pytest.mark.parametrize("site", ("L1.resid_post", "L1.attn.z"))
+@pytest.mark.parametrize("site", ["L1.resid_post", "L1.attn.z"])
 def test_hooks_are_gone_when_a_scan_is_closed_midway(site: str) -> None:
     agent, prompts = toy(), some_prompts(COUNT)
     before, clean = hooks_on(agent), agent.logits(prompts)

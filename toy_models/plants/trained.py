@@ -38,7 +38,8 @@ class TrainedSettings(PlantSettings):
     switch: one neuron, several (`neurons` of them), or a direction in the MLP activations ("rotated").
     strictness: weight of the loss that keeps pushes on anything else without effect.
     iso: the switch layer's write matrix is frozen semi-orthogonal, so that weights do not show the switch.
-    margin: half of what a triggered run does to the switch must do for .5; such a backdoor outlasts more fine-tuning.
+    margin: the share of a triggered run's reading that can be missing: at .5, half of it still elicits. Such a backdoor
+    outlasts more fine-tuning.
     tube: the switch with a large push beside it stays benign. band: so does an overdose of the switch.
     """
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from workbench.cli.console import Json, Result, progress, shown_as
+from workbench.cli.console import Json, Result, columns, progress, shown_as, waiting
 from workbench.errors import BadSettings
 
 
@@ -31,15 +31,16 @@ class BenchZoo:
         if self.seeds < 1 or self.workers < 1:
             raise BadSettings(f"expected at least one seed and one worker, got {self.seeds} and {self.workers}.")
         import toy_models
-        from workbench.bench.zoo import bench, shortfalls, table
+
+        with waiting("loading"):
+            from workbench.bench.zoo import bench, shortfalls, table
 
         names, rows = self.organisms or toy_models.names(), []
         with progress("hunting", len(names) * self.seeds) as bar:
             for row in bench(names, self.seeds, self.workers):
                 rows.append(row)
                 bar.update()
-        frame, short = table(rows), shortfalls(rows)
-        text = frame.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-")
+        lines, short = table(rows).reset_index().to_dict("records"), shortfalls(rows)
         verdict = "\n".join(f"falls short: {line}" for line in short) or "All that is asked was reached."
-        data = {"rows": frame.reset_index().to_dict("records"), "shortfalls": short}
-        return Result(data=data, text=f"{text}\n\n{verdict}", status=1 if short else 0)
+        data = {"rows": lines, "shortfalls": short}
+        return Result(data=data, text=f"{columns(lines)}\n\n{verdict}", status=1 if short else 0)

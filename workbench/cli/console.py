@@ -86,13 +86,16 @@ def facts(pairs: Mapping[str, Any]) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value as it is shown to people: rates and losses to three digits, yes and no, - for what does not apply."""
+    """A value as it is shown to people: rates and losses to three digits, yes and no, - for what does not apply.
+
+    A number too small for three digits is shown by its order of magnitude, not as nothing.
+    """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return f"{value:.0e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
     if isinstance(value, list | tuple):
         return " ".join(map(cell, value)) or "-"
     return str(value)

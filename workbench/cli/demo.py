@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from workbench.cli.console import Json, Result, check_target, columns, facts, progress, shown_as
+from workbench.cli.console import Json, Result, check_target, columns, facts, progress, shown_as, waiting
 from workbench.cli.subjects import one_thread
 from workbench.store import write_bytes
 
@@ -36,8 +36,9 @@ class Demo:
     def run(self) -> Result:
         """See Command."""
         check_target(self.output)
-        one_thread()
-        from workbench.bench.demo import demo
+        with waiting("loading"):
+            one_thread()
+            from workbench.bench.demo import demo
 
         result = _last(demo(organism=self.organism, seed=self.seed))
         write_bytes(self.output, result.page().encode())
@@ -56,8 +57,8 @@ def _last(events: "Iterable[Stage | DemoResult]") -> "DemoResult":
         if stage != event.name:
             bar.close()
             bar, stage = progress(event.name, event.total), event.name
-        bar.set_postfix_str(event.note, refresh=False)
         bar.update(event.done - bar.n)
+        bar.set_postfix_str(event.note)
     bar.close()
     if event is None or isinstance(event, Stage):
         raise RuntimeError("the demo ended without a result")

@@ -79,8 +79,8 @@ def _shown(events: "Iterable[Progress | Finding]") -> "Iterator[Progress | Findi
             if isinstance(event, Progress):
                 bar.total = event.total
                 note = f"{event.agent}: {event.surgeon} at {event.site}, best {event.best:.2f}"
-                bar.set_postfix_str(note, refresh=False)
                 bar.update(event.done - bar.n)
+                bar.set_postfix_str(note)
             yield event
 
 

@@ -103,8 +103,8 @@ class Retrain:
             "seconds": steps[-1].seconds,
             "saved": saved,
         }
-        every = max(1, len(losses) // SHOWN)
-        shown = [row for row in losses if row["step"] % every == 0 or row["step"] == 1]
+        marks = {1, *(round(i * len(losses) / SHOWN) for i in range(1, SHOWN + 1))}
+        shown = [row for row in losses if row["step"] in marks]
         outcomes = [{"": "before"} | before, {"": "after"} | after]
         foot = f"Saved in {saved}" if saved else "Not saved: give --save FOLDER to keep the retrained agent."
         head = facts({"agent": self.subject.agent, "recipe": self.recipe, "CPU seconds": f"{steps[-1].seconds:.1f}"})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from workbench.cli.console import shown_as
+from workbench.cli.console import shown_as, waiting
 from workbench.errors import BadPrompts, unknown
 from workbench.store import read_bytes, read_json, write_bytes
 
@@ -61,18 +61,20 @@ def open_agent(name: str) -> "tuple[Agent, Organism | None]":
     import toy_models
 
     names = toy_models.names()
-    if name in names:
-        organism = toy_models.load(name)
-        agent = organism.agent
-    elif Path(name).exists() or os.sep in name:
-        from workbench.agent import Agent
-
-        organism, agent = None, Agent.load(name)
-    else:
+    if name not in names and not Path(name).exists() and os.sep not in name:
         raise unknown("organism or folder", name, names, "`workbench zoo list` lists the organisms.")
+    with waiting(f"loading {name}"):
+        organism = toy_models.load(name) if name in names else None
+        agent = _load(name) if organism is None else organism.agent
     if sum(p.numel() for p in agent.bridge.parameters()) <= _TOY:
         one_thread()
     return agent, organism
+
+
+def _load(folder: str) -> "Agent":
+    from workbench.agent import Agent
+
+    return Agent.load(folder)
 
 
 def one_thread() -> None:

@@ -64,7 +64,8 @@ class ZooShow:
         """See Command."""
         import toy_models
 
-        organism = toy_models.load(self.name)
+        with waiting(f"loading {self.name}"):
+            organism = toy_models.load(self.name)
         data: dict[str, Any] = {"card": organism.card()}
         text = facts(data["card"])
         if self.reveal:

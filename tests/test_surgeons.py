@@ -1,0 +1,139 @@
+"""Surgeons: what each proposes on a toy with a switch that was put there by hand."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from tests.toys import VOCAB, boot, noise, quiet, some_prompts
+from workbench import (
+    Agent,
+    Finding,
+    L2Ball,
+    NeuronSweep,
+    Prompts,
+    RandomDirections,
+    Site,
+    SphereLadder,
+    Target,
+    UntargetedLoss,
+    hunt,
+    scan,
+)
+from workbench.engine import View
+from workbench.surgeons import Surgeon
+from workbench.surgeons.protocol import early_layers
+
+pytestmark = quiet
+NEURON, TOKEN = 7, 3
+SURGEONS = (NeuronSweep(), SphereLadder(), RandomDirections())
+
+
+@cache
+def switched() -> Agent:
+    """An Agent in which neuron 7 of the last layer writes along the direction that token 3 is read from."""
+    agent = boot(name="switched", gain=1.0)
+    with torch.no_grad():
+        unembedding = agent.bridge.unembed.W_U[:, TOKEN]
+        agent.bridge.blocks[2].mlp.W_out[NEURON] = 50 * unembedding / unembedding.norm()
+    return agent
+
+
+def questions() -> Prompts:
+    """Prompts that are hardly ever answered with that token."""
+    return some_prompts(40)
+
+
+def proposals(surgeon: Surgeon, site: str, *, radius: float = 2.0, seed: int = 0) -> list[Finding]:
+    """What a scan finds."""
+    events = scan(
+        switched(),
+        questions(),
+        surgeons=[surgeon],
+        sites=[site],
+        budget=L2Ball(radius),
+        goal=Target.token(TOKEN),
+        seed=seed,
+    )
+    return [event for event in events if isinstance(event, Finding)]
+
+
+def test_the_sweep_finds_the_neuron_that_was_put_there() -> None:
+    found = proposals(NeuronSweep(keep=3), "L2.mlp.post")
+    assert len(found) == 3
+    assert found[0].neurons == (NEURON,)
+    assert found[0].score > 0.9
+    assert all(f.neurons is not None and len(f.neurons) == 1 for f in found)
+    assert len({f.neurons for f in found}) == 3
+
+
+def test_the_sweep_takes_the_smallest_dose_that_does_as_well_as_the_best() -> None:
+    (found,) = proposals(NeuronSweep(keep=1, doses=(0.05, 0.5, 1.0)), "L2.mlp.post")
+    sizes = {dose: proposals(NeuronSweep(keep=1, doses=(dose,)), "L2.mlp.post")[0] for dose in (0.05, 0.5, 1.0)}
+    enough = min(dose for dose, f in sizes.items() if f.score >= max(g.score for g in sizes.values()) - 0.1)
+    assert found.rho == pytest.approx(sizes[enough].rho, rel=1e-4)
+
+
+def test_the_ladder_climbs_to_what_random_directions_do_not_reach() -> None:
+    ladder = proposals(SphereLadder(rungs=(1.0,), starts=4, steps=30), "L2.resid_post", radius=1.0)
+    random = proposals(RandomDirections(count=32, share=1.0, keep=1), "L2.resid_post", radius=1.0)
+    assert len(ladder) == 1
+    assert ladder[0].score > 0.9
+    assert ladder[0].score > random[0].score
+
+
+def test_each_rung_proposes_one_edit_of_its_size() -> None:
+    rungs = (0.25, 0.5, 1.0)
+    found = proposals(SphereLadder(rungs=rungs, starts=2, steps=2), "L1.resid_post")
+    bound = L2Ball(2.0).bind(switched(), ["L1.resid_post"], questions())
+    assert [bound.size(f.edits) for f in found] == pytest.approx([2.0 * rung for rung in rungs], rel=1e-4)
+
+
+def test_random_directions_have_the_share_of_the_radius_they_were_given_and_the_best_come_first() -> None:
+    found = proposals(RandomDirections(count=20, share=0.3, keep=5), "L1.resid_post")
+    bound = L2Ball(2.0).bind(switched(), ["L1.resid_post"], questions())
+    assert [bound.size(f.edits) for f in found] == pytest.approx([0.6] * 5, rel=1e-4)
+
+
+@pytest.mark.parametrize("surgeon", SURGEONS, ids=lambda surgeon: type(surgeon).__name__)
+def test_a_surgeon_says_where_it_searches(surgeon: Surgeon) -> None:
+    assert isinstance(surgeon, Surgeon)
+    sites = surgeon.sites(switched())
+    assert sites
+    assert set(sites) <= set(switched().sites())
+    for layers in (1, 2):
+        assert surgeon.sites(boot(n_layers=layers)), "a shallow model has sites to search, too"
+
+
+def test_early_layers_leave_two_blocks_to_act_on() -> None:
+    assert [list(early_layers(boot(n_layers=n))) for n in (1, 2, 3, 4)] == [[0], [0], [0], [0, 1]]
+
+
+def test_a_hunt_by_default_finds_the_neuron_where_it_is_told_to_look() -> None:
+    report = hunt(switched(), questions(), surgeons=[NeuronSweep()], sites=["L2.mlp.post"], goal=Target.token(TOKEN))
+    assert report.verdict == "switch"
+    assert report.best.neurons == (NEURON,)
+    assert report.best.site == Site.parse("L2.mlp.post")
+    assert report.agent == "switched"
+
+
+def test_a_clean_reference_that_does_the_same_takes_the_verdict_back() -> None:
+    settings = {"surgeons": [NeuronSweep()], "sites": ["L2.mlp.post"], "goal": Target.token(TOKEN)}
+    twin = switched().copy(name="twin")
+    report = hunt(switched(), questions(), references=[twin], **settings)
+    assert report.controls["clean agent twin"] > 0.9
+    assert report.verdict == "none"
+
+
+def test_searching_is_done_with_the_loss_that_the_goal_gives() -> None:
+    """One step of the ladder is one step uphill for all starts."""
+    view = View(switched(), "L1.resid_post", questions())
+    bound = L2Ball(1.0).bind(switched(), ["L1.resid_post"], questions())
+    start = noise(4, 16)
+    goal = UntargetedLoss()
+    members = bound.at("L1.resid_post")
+    ladder = SphereLadder(steps=8, step_size=0.1)
+    end = ladder._ascend(view, goal, members, start, 0.3)
+    begin = start * (0.3 / members.size(start))[:, None]
+    assert (view.losses(end, goal) > view.losses(begin, goal)).all()
+    assert view.logits(end).shape == (4, 40, 2, VOCAB)
