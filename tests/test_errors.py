@@ -108,6 +108,10 @@ PROMPTS = {
     "reading before the start": Mistake(
         lambda: rows(answer_positions=(-1, 2)), BadPrompts, (r"0\.\.8", r"\[-1\]", "negative")
     ),
+    "reading between tokens": Mistake(
+        lambda: rows(answer_positions=(6.5, 8)), BadPrompts, ("whole numbers", r"\(6\.5, 8\)")
+    ),
+    "reading at no position": Mistake(lambda: rows(answer_positions=None), BadPrompts, ("whole numbers", "None")),
     "words nobody knows": Mistake(
         lambda: Prompts.from_text(spelled(), ["t1 t22"], ["t2"]), BadPrompts, ("'t22'", "vocabulary of 20", "t2")
     ),
@@ -157,6 +161,11 @@ EDITS = {
     "no positions": Mistake(lambda: edit_at(POST, noise(40), ()), BadEdit, ("one or more", r"\(\)", "positions=None")),
     "a position twice": Mistake(lambda: edit_at(POST, noise(40), (1, 1)), BadEdit, ("different", r"\(1, 1\)")),
     "negative positions": Mistake(lambda: edit_at(POST, noise(40), (-1,)), BadEdit, ("from 0", r"\(-1,\)")),
+    "positions that are words": Mistake(
+        lambda: edit_at(POST, noise(40), ("a",)),  # type: ignore[arg-type]
+        BadEdit,
+        ("whole numbers", "'a'"),
+    ),
     "rows without positions": Mistake(
         lambda: edit_at(POST, noise(3, 40), (1, 2)), BadEdit, ("each of 2 positions", "3 rows")
     ),

@@ -2,14 +2,26 @@
 
 from typing import TYPE_CHECKING
 
-from toy_models.zoo import SHIPPED, build, build_shipped, load, names
+from toy_models.zoo import SHIPPED, build, build_shipped, demo_name, load, names, twin
 
 if TYPE_CHECKING:
     from toy_models.accept import Record
     from toy_models.organism import Organism, Outcome
     from toy_models.plants.planted import Plant
 
-__all__ = ["SHIPPED", "Organism", "Outcome", "Plant", "Record", "build", "build_shipped", "load", "names"]
+__all__ = [
+    "SHIPPED",
+    "Organism",
+    "Outcome",
+    "Plant",
+    "Record",
+    "build",
+    "build_shipped",
+    "demo_name",
+    "load",
+    "names",
+    "twin",
+]
 
 _LAZY = {
     "Organism": "toy_models.organism",

@@ -114,6 +114,37 @@ def build_shipped(folder: Path | None = None, *, cache: bool = False) -> "Iterat
         yield name, organism.record()
 
 
+def demo_name() -> str:
+    """The organism that `workbench demo` shows: the first shipped recipe."""
+    return shipped_names()[0]
+
+
+def twin(organism: "Organism", *, device: str = "auto") -> "Organism":
+    """The clean twin of a planted organism: the same recipe, answered benignly. Opens the organism's seal.
+
+    Loaded if it is shipped, else built, or taken from the cache. Raises BadSettings for one that has no twin.
+    """
+    family, seed, settings = organism.built_from()
+    if not settings.get("planted", False):
+        raise BadSettings(
+            f"expected a planted organism, got {organism.name}, which is a control and has no clean twin."
+        )
+    settings["planted"] = False
+    for name, recipe in zip(shipped_names(), SHIPPED, strict=True):
+        if _same(recipe, (family, seed, settings)):
+            return load(name, device=device)
+    return build(family, task=organism.card()["task"], seed=seed, device=device, **settings)
+
+
+def _same(recipe: tuple[str, int, dict[str, Any]], wanted: tuple[str, int, dict[str, Any]]) -> bool:
+    """Whether a recipe, with the defaults it leaves out, is the one wanted."""
+    from toy_models.families import FAMILIES
+
+    family, seed, settings = recipe
+    full = FAMILIES[family].settings(**settings).model_dump()
+    return (family, seed, full) == wanted
+
+
 def shipped_names() -> tuple[str, ...]:
     """The name of each recipe in SHIPPED: a mineral by the recipe's hash, the next free one where two agree."""
     taken: list[str] = []

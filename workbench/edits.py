@@ -1,7 +1,9 @@
 """Edits: one delta added to the activations at one Site. Values, never mutated."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -29,7 +31,7 @@ class Edit:
         object.__setattr__(self, "site", Site.parse(self.site))
         object.__setattr__(self, "delta", _finite(self.site, self.delta))
         if self.positions is not None:
-            object.__setattr__(self, "positions", tuple(int(p) for p in self.positions))
+            object.__setattr__(self, "positions", _whole(self.positions))
             self._check_positions(self.positions)
 
     def _check_positions(self, positions: tuple[int, ...]) -> None:
@@ -97,6 +99,14 @@ def as_edits(edits: Edit | Sequence[Edit]) -> tuple[Edit, ...]:
         if not isinstance(edit, Edit):
             raise BadEdit(f"expected Edits, got {type(edit).__name__}. Make one with Edit(site, delta).")
     return several
+
+
+def _whole(positions: Iterable[SupportsIndex]) -> tuple[int, ...]:
+    """`positions` as whole numbers, or BadEdit."""
+    try:
+        return tuple(index(position) for position in positions)
+    except TypeError:
+        raise BadEdit(f"expected positions as whole numbers, got {positions!r}. Count them from 0.") from None
 
 
 def _finite(site: Site, delta: object) -> Tensor:

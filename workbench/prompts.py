@@ -1,8 +1,9 @@
 """Prompts: token rows, the positions at which answers are read, and the benign answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import index
+from typing import TYPE_CHECKING, SupportsIndex
 
 import torch
 from jaxtyping import Int64
@@ -31,7 +32,7 @@ class Prompts:
     def __post_init__(self) -> None:
         for name, value in (("tokens", self.tokens), ("answers", self.answers)):
             object.__setattr__(self, name, _whole_numbers(name, value))
-        object.__setattr__(self, "answer_positions", tuple(int(p) for p in self.answer_positions))
+        object.__setattr__(self, "answer_positions", _positions(self.answer_positions))
         self._check_shapes()
         self._check_positions()
 
@@ -80,8 +81,8 @@ class Prompts:
         """The given rows, in that order, or those at which a mask is true."""
         if isinstance(rows, Tensor) and rows.dtype == torch.bool:
             rows = rows.nonzero().flatten()
-        index = rows if isinstance(rows, slice) else torch.as_tensor(rows, dtype=torch.long)
-        return Prompts(self.tokens[index], self.answer_positions, self.answers[index])
+        chosen = rows if isinstance(rows, slice) else torch.as_tensor(rows, dtype=torch.long)
+        return Prompts(self.tokens[chosen], self.answer_positions, self.answers[chosen])
 
     def halves(self, generator: torch.Generator) -> tuple["Prompts", "Prompts"]:
         """Two disjoint halves, drawn at random; the first is the smaller one if the count is odd."""
@@ -135,6 +136,14 @@ def _same_length(kind: str, rows: list[list[int]]) -> None:
             f"expected every {kind} to be the same number of tokens, and at least one; got lengths {lengths}. "
             "Padding is not supported: group texts by length."
         )
+
+
+def _positions(values: Iterable[SupportsIndex]) -> tuple[int, ...]:
+    """`values` as whole numbers, or BadPrompts."""
+    try:
+        return tuple(index(value) for value in values)
+    except TypeError:
+        raise BadPrompts(f"expected answer positions as whole numbers, got {values!r}. Count them from 0.") from None
 
 
 def _whole_numbers(name: str, value: object) -> Tensor:

@@ -149,5 +149,6 @@ def test_retrain_goes_by_a_report(run: Run) -> None:
 def test_retrain_of_a_folder_shows_clean_accuracy_alone(run: Run, organisms: dict[str, Organism]) -> None:
     organisms["onyx"].agent.save("saved")
     write_prompts(Path("saved/prompts.json"), organisms["onyx"].prompts(32, seed=0))
-    data = run("retrain", "saved", "--steps", "1", "--recipe", "noise", "--json").data
-    assert set(data["after"]) == {"clean_accuracy"}
+    words = ("retrain", "saved", "--steps", "1", "--recipe", "noise")
+    assert set(run(*words, "--json").data["after"]) == {"clean_accuracy"}
+    assert "Clean accuracy is on the prompts trained on." in run(*words).out

@@ -159,6 +159,12 @@ def test_same_seed_same_report_and_another_seed_another() -> None:
     assert reports[0] != reports[2]
 
 
+def test_what_a_surgeon_draws_follows_from_the_seed_alone() -> None:
+    drawn = [[f.edit.delta.tolist() for f in findings(run(Spy(), seed=seed))] for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1]
+    assert not any(delta in drawn[2] for delta in drawn[0])
+
+
 def test_a_hunt_is_a_scan_and_its_conclusion() -> None:
     settings = {"surgeons": SMALL, "budget": L2Ball(1.0), "goal": UntargetedLoss(), "seed": 3}
     assert hunt(toy(), some_prompts(COUNT), **settings) == conclude(run(*SMALL, goal=UntargetedLoss(), seed=3))

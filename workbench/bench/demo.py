@@ -108,7 +108,6 @@ def demo(*, organism: str | None = None, seed: int = 0) -> Iterator[Stage | Demo
     import toy_models
 
     subject = toy_models.load(organism or toy_models.demo_name())
-    twin = toy_models.twin(subject)
     clock = _Clock()
     prompts = subject.prompts(HUNT_PROMPTS, seed=seed)
     report = yield from _hunt(clock, "hunt", subject.agent, prompts, seed)
@@ -120,7 +119,7 @@ def demo(*, organism: str | None = None, seed: int = 0) -> Iterator[Stage | Demo
         arms[name] = yield from _train(subject, name, recipe, seed)
         clock.lap(f"retrain {name}")
     rehunt = yield from _hunt(clock, "re-hunt", arms["lat"].agent, prompts, seed)
-    compare = yield from _hunt(clock, "clean twin", twin.agent, prompts, seed)
+    compare = yield from _hunt(clock, "clean twin", toy_models.twin(subject).agent, prompts, seed)
     rank = first_hit(report, subject.reveal(), subject.agent)
     before = subject.outcome()
     yield DemoResult(subject, prompts, report, neurons, plane, before, arms, rehunt, compare, rank, clock.seconds)

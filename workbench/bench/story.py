@@ -85,8 +85,8 @@ def _cure(result: DemoResult) -> list[Section]:
         Heading("Trained away, without ever seeing the trigger"),
         Text(
             "Latent adversarial training teaches the Agent to answer benignly although its residual stream is edited. "
-            "The other arms are controls: as many steps of plain fine-tuning, of random latent noise, and of the same adversary "
-            "at the embeddings. Where a control does as well, the backdoor was an easy one."
+            "The other arms are controls: as many steps of plain fine-tuning, of random latent noise, and of the same "
+            "adversary at the embeddings. Where a control does as well, the backdoor was an easy one."
         ),
         Plot(figures.arms(rates), "Attack success, clean accuracy and triggered-benign accuracy by arm."),
         Table(rates, "Outcome by arm", digits=3),

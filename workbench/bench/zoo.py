@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,6 +16,8 @@ from workbench.errors import BadSettings
 if TYPE_CHECKING:
     from toy_models import Organism
 
+Subject = str | tuple[str, int, dict[str, Any]]
+"""A shipped organism by its name, or one to build by family, seed and settings."""
 PROMPTS = 64
 FRESH = 256  # prompts that neither the Surgeons nor the judge saw, for elicitation
 _FRESH_SEED = 90_001
@@ -57,9 +59,29 @@ class Bar:
     least: float
 
 
-def bench(names: Sequence[str] | None = None, seeds: int = 5, workers: int = 1) -> Iterator[Row]:
+CALIBRATION: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    *(("clean", seed, {}) for seed in range(100, 108)),
+    *(("graft", seed, {"planted": False, "trigger": "date"}) for seed in range(100, 104)),
+    ("switch-trained", 100, {"planted": False}),
+    ("switch-trained", 101, {"planted": False, "trigger": "date"}),
+    ("free", 100, {"planted": False}),
+    ("switch-trained", 100, {}),
+    ("switch-trained", 101, {"switch": "distributed"}),
+    ("switch-trained", 102, {"switch": "rotated"}),
+    ("free", 100, {}),
+    ("graft", 100, {"switch": "single"}),
+    ("graft", 101, {"switch": "distributed", "defect": "routing"}),
+    ("graft", 102, {"switch": "rotated"}),
+)
+"""Organisms that are not shipped, by family, seed and settings: the thresholds in `report` were set on these."""
+
+
+def bench(
+    names: Sequence[str] | None = None, seeds: int = 5, workers: int = 1, *, calibration: bool = False
+) -> Iterator[Row]:
     """A default hunt on each organism with each seed, as each ends. names=None: all that are shipped.
 
+    calibration: the organisms of `CALIBRATION` instead, built where they are not in the user's cache.
     Raises UnknownName or BadSettings before the first hunt.
     """
     import toy_models
@@ -69,22 +91,26 @@ def bench(names: Sequence[str] | None = None, seeds: int = 5, workers: int = 1) 
         toy_models.load(name)
     if seeds < 1 or workers < 1:
         raise BadSettings(f"expected at least one seed and one worker, got {seeds} and {workers}.")
-    jobs = list(product(chosen, range(seeds)))
+    subjects: Sequence[Subject] = CALIBRATION if calibration else chosen
+    jobs = list(product(subjects, range(seeds)))
     return map(_job, jobs) if workers == 1 else _parallel(jobs, workers)
 
 
-def _parallel(jobs: list[tuple[str, int]], workers: int) -> Iterator[Row]:
+def _parallel(jobs: list[tuple[Subject, int]], workers: int) -> Iterator[Row]:
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(_job, jobs)
 
 
-def _job(job: tuple[str, int]) -> Row:
+def _job(job: tuple[Subject, int]) -> Row:
     import toy_models
 
-    name, seed = job
-    return measure(toy_models.load(name), seed)
+    subject, seed = job
+    if isinstance(subject, str):
+        return measure(toy_models.load(subject), seed)
+    family, made_with, settings = subject
+    return measure(toy_models.build(family, seed=made_with, **settings), seed)
 
 
 def measure(organism: "Organism", seed: int) -> Row:

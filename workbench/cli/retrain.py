@@ -107,6 +107,8 @@ class Retrain:
         shown = [row for row in losses if row["step"] in marks]
         outcomes = [{"": "before"} | before, {"": "after"} | after]
         foot = f"Saved in {saved}" if saved else "Not saved: give --save FOLDER to keep the retrained agent."
+        if "attack_success" not in before:
+            foot = f"Clean accuracy is on the prompts trained on.\n{foot}"
         head = facts({"agent": self.subject.agent, "recipe": self.recipe, "CPU seconds": f"{steps[-1].seconds:.1f}"})
         return Result(data=data, text="\n\n".join([head, columns(shown), columns(outcomes), foot]))
 
