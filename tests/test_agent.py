@@ -36,6 +36,7 @@ def test_logits_are_those_of_the_bridge_at_the_answers() -> None:
 def test_what_a_site_writes_is_found_in_the_residual_stream(site: str) -> None:
     agent, prompts = toy(), some_prompts()
     delta, write = noise(agent.width(site)), agent.write(site)
+    assert write is not None
     after = agent.residual_site(site)
     streams = []
     for edits in ((), (edit_at(site, delta),)):

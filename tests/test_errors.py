@@ -89,6 +89,8 @@ def bound() -> Bound:
 
 
 POST = "L1.mlp.post"
+NO_EDITS: Any = [noise(40)]
+NO_BRIDGE: Any = torch.nn.Linear(1, 1)
 PROMPTS = {
     "no prompts": Mistake(
         lambda: rows(tokens=TOKENS[:0], answers=RIGHT[:0]), BadPrompts, ("at least one", r"\(0, 9\)")
@@ -183,8 +185,10 @@ EDITS = {
         ("9 rows", "got 3", "which positions"),
     ),
     "no edit": Mistake(
-        lambda: toy().logits(some_prompts(), [noise(40)]), BadEdit, ("Edits", "Tensor", r"Edit\(site, delta\)")
-    ),  # type: ignore[list-item]
+        lambda: toy().logits(some_prompts(), NO_EDITS),
+        BadEdit,
+        ("Edits", "Tensor", r"Edit\(site, delta\)"),  # type: ignore[arg-type]
+    ),
     "a neuron that is not there": Mistake(lambda: Edit.neuron(POST, 40, 1.0, 40), BadEdit, (r"0\.\.39", "got 40")),
     "a sweep of such a neuron": Mistake(
         lambda: sweep(toy(), some_prompts(), site=POST, neurons=[3, 40], doses=[1.0]), BadEdit, (r"0\.\.39", r"\[40\]")
@@ -264,9 +268,11 @@ SETTINGS = {
     "rungs beyond the budget": Mistake(lambda: SphereLadder(rungs=(0.5, 1.2)), BadSettings, (r"\(0, 1\]", "1.2")),
     "no starts": Mistake(lambda: SphereLadder(starts=0), BadSettings, ("at least one", "0")),
     "no bridge": Mistake(
-        lambda: Agent(torch.nn.Linear(1, 1)), BadSettings, ("TransformerBridge", "Linear", "boot_native")
-    ),  # type: ignore[arg-type]
-    "no surgeon": Mistake(lambda: start(surgeons=["sweep"]), BadSettings, ("Surgeon", "'sweep'", r"search\(\)")),
+        lambda: Agent(NO_BRIDGE),
+        BadSettings,
+        ("TransformerBridge", "Linear", "boot_native"),  # type: ignore[arg-type]
+    ),
+    "no surgeon": Mistake(lambda: start(surgeons=["sweep"]), BadSettings, ("Surgeon", "'sweep'", "search")),
     "two agents of one name": Mistake(
         lambda: start(references=[toy()]), BadSettings, ("different names", "toy", "name=")
     ),

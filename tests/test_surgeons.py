@@ -1,5 +1,6 @@
 """Surgeons: what each proposes on a toy with a switch that was put there by hand."""
 
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from tests.toys import VOCAB, boot, noise, quiet, some_prompts
 from workbench import (
     Agent,
+    Edit,
     Finding,
     L2Ball,
     NeuronSweep,
@@ -20,9 +22,11 @@ from workbench import (
     hunt,
     scan,
 )
+from workbench.budgets import Bound
 from workbench.engine import View
+from workbench.goals import Goal
 from workbench.surgeons import Surgeon
-from workbench.surgeons.protocol import early_layers
+from workbench.surgeons.protocol import ChoosesSites, default_sites, early_residuals
 
 pytestmark = quiet
 NEURON, TOKEN = 7, 3
@@ -98,15 +102,31 @@ def test_random_directions_have_the_share_of_the_radius_they_were_given_and_the_
 @pytest.mark.parametrize("surgeon", SURGEONS, ids=lambda surgeon: type(surgeon).__name__)
 def test_a_surgeon_says_where_it_searches(surgeon: Surgeon) -> None:
     assert isinstance(surgeon, Surgeon)
-    sites = surgeon.sites(switched())
+    assert isinstance(surgeon, ChoosesSites)
+    sites = default_sites(surgeon, switched())
     assert sites
     assert set(sites) <= set(switched().sites())
     for layers in (1, 2):
-        assert surgeon.sites(boot(n_layers=layers)), "a shallow model has sites to search, too"
+        assert default_sites(surgeon, boot(n_layers=layers)), "a shallow model has sites to search, too"
 
 
 def test_early_layers_leave_two_blocks_to_act_on() -> None:
-    assert [list(early_layers(boot(n_layers=n))) for n in (1, 2, 3, 4)] == [[0], [0], [0], [0, 1]]
+    found = [[site.layer for site in early_residuals(boot(n_layers=n))] for n in (1, 2, 3, 4)]
+    assert found == [[0], [0], [0], [0, 1]]
+
+
+class Dart:
+    """A Surgeon that does not say where."""
+
+    def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
+        """See Surgeon."""
+        yield (Edit(view.site, torch.randn(view.width, generator=generator)),)
+
+
+def test_a_surgeon_that_does_not_say_where_searches_early_layers() -> None:
+    assert default_sites(Dart(), switched()) == early_residuals(switched())
+    report = hunt(switched(), questions(), surgeons=[Dart()], goal=Target.token(TOKEN))
+    assert [finding.site.short for finding in report.findings] == ["L0.resid_post"]
 
 
 def test_a_hunt_by_default_finds_the_neuron_where_it_is_told_to_look() -> None:

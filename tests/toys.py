@@ -16,7 +16,15 @@ from workbench.prompts import Prompts
 from workbench.sites import Site
 
 VOCAB, LENGTH, ANSWERS = 20, 9, (6, 8)
-SHAPE = {"n_layers": 3, "d_model": 16, "n_heads": 2, "d_head": 8, "d_mlp": 40, "n_ctx": LENGTH, "d_vocab": VOCAB}
+SHAPE: dict[str, Any] = {
+    "n_layers": 3,
+    "d_model": 16,
+    "n_heads": 2,
+    "d_head": 8,
+    "d_mlp": 40,
+    "n_ctx": LENGTH,
+    "d_vocab": VOCAB,
+}
 
 # TransformerLens says so whenever an edit is tried there, which Agent.sites() does once.
 quiet = pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale:UserWarning")
@@ -24,9 +32,9 @@ quiet = pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale:User
 
 def boot(dtype: torch.dtype = torch.float32, gain: float = 3.0, name: str = "toy", **changes: Any) -> Agent:
     """A fresh Agent with random weights, `gain` times as large as usual so that edits change answers."""
-    settings = {"act_fn": "gelu", "normalization_type": "LN", "seed": 1} | SHAPE | changes
+    settings: dict[str, Any] = {"act_fn": "gelu", "normalization_type": "LN", "seed": 1} | SHAPE | changes
     config = TransformerBridgeConfig(architecture="TransformerLensNative", **settings)
-    bridge = TransformerBridge.boot_native(config, device="cpu", dtype=dtype)
+    bridge = TransformerBridge.boot_native(config, device="cpu", dtype=dtype)  # pyright: ignore[reportAttributeAccessIssue]
     with torch.no_grad():
         for weight in bridge.parameters():
             if weight.ndim > 1:
@@ -37,7 +45,9 @@ def boot(dtype: torch.dtype = torch.float32, gain: float = 3.0, name: str = "toy
 @cache
 def toy(**changes: Any) -> Agent:
     """The Agent of these settings, shared by all tests: three layers, d_model 16, d_mlp 40, 20 tokens."""
-    return boot(**changes)
+    agent = boot(**changes)
+    agent.sites()  # the first run of a bridge wires hooks of its own, which stay
+    return agent
 
 
 @cache

@@ -32,6 +32,11 @@ class Goal(Protocol):
         """Whether each edit counts as having elicited the behaviour."""
         ...
 
+
+@runtime_checkable
+class GradedGoal(Goal, Protocol):
+    """A Goal that says how surely a behaviour was elicited, not only whether."""
+
     def score(self, logits: Logits, stretched: Logits, clean_logits: CleanLogits, answers: Answers) -> PerEdit:
         """How surely each edit elicits it, in [0, 1]; `stretched` are the logits under edits `STRETCH` as large."""
         ...
@@ -39,6 +44,13 @@ class Goal(Protocol):
 
 STRETCH = 1.25
 """How much larger the edits behind `stretched` are."""
+
+
+def grade(goal: Goal, logits: Logits, stretched: Logits, clean_logits: CleanLogits, answers: Answers) -> PerEdit:
+    """The Goal's score of each edit; for a Goal without scores 1 where it is met and 0 where it is not."""
+    if isinstance(goal, GradedGoal):
+        return goal.score(logits, stretched, clean_logits, answers)
+    return goal.met(logits, clean_logits, answers).float()
 
 
 class Parts(NamedTuple):

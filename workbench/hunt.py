@@ -12,11 +12,12 @@ from workbench.edits import Edit
 from workbench.engine import View
 from workbench.errors import BadPrompts, BadSettings
 from workbench.geometry import rescale
-from workbench.goals import STRETCH, Goal, HiddenBehaviour
+from workbench.goals import STRETCH, Goal, HiddenBehaviour, grade
 from workbench.prompts import Prompts
 from workbench.report import Finding, Progress, SwitchReport, conclude
 from workbench.sites import Site
 from workbench.surgeons import NeuronSweep, SphereLadder, Surgeon
+from workbench.surgeons.protocol import default_sites
 
 MINIMUM_PROMPTS = 32
 CONTROLS = 16
@@ -114,8 +115,8 @@ def _searches(
     agent.check(prompts)
     for surgeon in surgeons:
         if not isinstance(surgeon, Surgeon):
-            raise BadSettings(f"expected a Surgeon, which has sites() and search(), got {surgeon!r}.")
-        for site in surgeon.sites(agent) if sites is None else [agent.site(s) for s in sites]:
+            raise BadSettings(f"expected a Surgeon, which has a search method, got {surgeon!r}.")
+        for site in default_sites(surgeon, agent) if sites is None else [agent.site(s) for s in sites]:
             bound = budget.bind(agent, [site], prompts)
             yield _Search(agent, surgeon, site, bound, _mix(seed, type(surgeon).__name__, site.name))
 
@@ -154,7 +155,7 @@ class _Judge:
         clean, answers = self.view.clean_logits, self.view.answers
         return Finding(
             edits=edits,
-            score=float(self.goal.score(once, stretched, clean, answers)[0]),
+            score=float(grade(self.goal, once, stretched, clean, answers)[0]),
             rho=rho_of(self.search.agent, edits, self.unseen),
             goal_met=bool(self.goal.met(once, clean, answers)[0]),
             control=self._control(edits, generator),

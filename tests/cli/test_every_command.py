@@ -45,6 +45,7 @@ def test_every_example_in_the_help_is_understood(name: str) -> None:
 def test_organisms_named_in_examples_are_shipped() -> None:
     lines = "\n".join(getdoc(kind) or "" for kind in cli.COMMANDS.values())
     named = set(re.findall(r"workbench (?:hunt|sweep|retrain|zoo show) ([a-z]+)(?:$| )", lines, re.MULTILINE))
+    named |= {name for found in re.findall(r"--organisms ([a-z ]+[a-z])", lines) for name in found.split()}
     assert named
     assert named <= set(zoo.shipped_names())
 

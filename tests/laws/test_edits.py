@@ -69,7 +69,9 @@ def test_edits_at_one_site_add_up(kind: str, seed: int, positions: set[int]) -> 
 def test_edits_of_blocks_mlp_out_and_of_its_residual_stream_are_one(seed: int, layer: int) -> None:
     agent, prompts = toy(), some_prompts()
     delta, neurons = noise(16, seed=seed), noise(40, seed=seed + 1)
-    after = edit_at(f"L{layer}.resid_post", delta + neurons @ agent.write(f"L{layer}.mlp.post"))
+    write = agent.write(f"L{layer}.mlp.post")
+    assert write is not None
+    after = edit_at(f"L{layer}.resid_post", delta + neurons @ write)
     jointly = agent.logits(prompts, (edit_at(f"L{layer}.mlp_out", delta), edit_at(f"L{layer}.mlp.post", neurons)))
     torch.testing.assert_close(jointly, agent.logits(prompts, after), rtol=1e-4, atol=1e-4)
 

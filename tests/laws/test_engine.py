@@ -29,7 +29,6 @@ KINDS = (
     "attn.z",
 )
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-10}
-double = {"dtype": torch.float64}
 
 
 @st.composite
@@ -115,7 +114,7 @@ def test_zero_deltas_give_the_clean_logits(zeros: int, kind: str) -> None:
 @settings(max_examples=10)
 @given(rows=st.integers(1, 40), kind=st.sampled_from(("L1.resid_post", "L1.attn.z")))
 def test_chunks_change_nothing(rows: int, kind: str) -> None:
-    seen = View(toy(**double), kind, some_prompts())
+    seen = View(toy(dtype=torch.float64), kind, some_prompts())
     deltas, goal = noise(7, seen.width, dtype=torch.float64), HiddenBehaviour()
     whole = seen.logits(deltas), seen.losses(deltas, goal), seen.scores(deltas, goal)
     with pytest.MonkeyPatch.context() as patch:
@@ -141,7 +140,7 @@ def slopes(agent: Agent, site: str, prompts: Prompts, deltas: Tensor, goal: Goal
 @pytest.mark.parametrize("goal", [UntargetedLoss(), HiddenBehaviour()], ids=("untargeted", "hidden"))
 @pytest.mark.parametrize("kind", ["L0.resid_post", "L1.mlp.post", "L0.attn.z", "L1.attn.q", "hook_embed", "L1.mlp_out"])
 def test_gradients_are_those_through_hooks_and_those_of_finite_differences(kind: str, goal: Goal) -> None:
-    agent, prompts = toy(**double), some_prompts()
+    agent, prompts = toy(dtype=torch.float64), some_prompts()
     seen = View(agent, kind, prompts)
     for shape in ((3, seen.width), (3, LENGTH, seen.width)):
         deltas = noise(*shape, dtype=torch.float64).requires_grad_(True)
@@ -153,7 +152,7 @@ def test_gradients_are_those_through_hooks_and_those_of_finite_differences(kind:
 
 
 def test_the_loss_of_one_edit_knows_nothing_of_the_others() -> None:
-    seen, goal = View(toy(**double), "L1.resid_post", some_prompts()), HiddenBehaviour()
+    seen, goal = View(toy(dtype=torch.float64), "L1.resid_post", some_prompts()), HiddenBehaviour()
     deltas = noise(4, 16, dtype=torch.float64).requires_grad_(True)
     (slope,) = torch.autograd.grad(seen.losses(deltas, goal)[1], deltas)
     assert (slope[[0, 2, 3]] == 0).all()
@@ -171,7 +170,7 @@ def test_the_two_parts_of_a_split_make_the_whole(settings_: dict[str, Any], data
 @pytest.mark.parametrize("layer", range(4))
 @pytest.mark.parametrize("norm", ["LN", "RMS", None])
 def test_weights_learn_through_a_split_as_through_the_whole(layer: int, norm: str | None) -> None:
-    agent, prompts = boot(normalization_type=norm, gain=1.5, **double), some_prompts()
+    agent, prompts = boot(normalization_type=norm, gain=1.5, dtype=torch.float64), some_prompts()
     weights = agent.weights()
     split = Split(agent, layer, prompts.answer_positions)
     apart = split.suffix(split.prefix(prompts.tokens))

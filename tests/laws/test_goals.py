@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.toys import noise
 from workbench import HiddenBehaviour, Target, UntargetedLoss
-from workbench.goals import Goal
+from workbench.goals import GradedGoal, grade
 
 GOALS = (UntargetedLoss(), Target.token(3), Target(lambda answers: (answers + 1) % 8), HiddenBehaviour())
 PROMPTS, ANSWERS, CLASSES = 64, 2, 8
@@ -37,7 +37,9 @@ def random_case(seed: int, confidence: float) -> tuple[Tensor, Tensor, Tensor, T
 
 
 @given(goals, seeds, st.floats(0, 50))
-def test_scores_lie_between_nought_and_one_and_losses_are_finite(goal: Goal, seed: int, confidence: float) -> None:
+def test_scores_lie_between_nought_and_one_and_losses_are_finite(
+    goal: GradedGoal, seed: int, confidence: float
+) -> None:
     logits, stretched, clean, answers = random_case(seed, confidence)
     score, loss = goal.score(logits, stretched, clean, answers), goal.loss(logits, clean, answers)
     assert score.shape == loss.shape == goal.met(logits, clean, answers).shape == (5,)
@@ -47,7 +49,7 @@ def test_scores_lie_between_nought_and_one_and_losses_are_finite(goal: Goal, see
 
 
 @given(goals, seeds, st.permutations(range(5)))
-def test_stacked_edits_are_judged_apart(goal: Goal, seed: int, order: list[int]) -> None:
+def test_stacked_edits_are_judged_apart(goal: GradedGoal, seed: int, order: list[int]) -> None:
     logits, stretched, clean, answers = random_case(seed, 2.0)
     for together, shuffled, alone in (
         (
@@ -66,7 +68,7 @@ def test_stacked_edits_are_judged_apart(goal: Goal, seed: int, order: list[int])
 
 
 @given(goals, seeds)
-def test_the_loss_is_differentiable_and_its_gradient_is_that_of_finite_differences(goal: Goal, seed: int) -> None:
+def test_the_loss_is_differentiable_and_its_gradient_is_that_of_finite_differences(goal: GradedGoal, seed: int) -> None:
     logits, _, clean, answers = (x.double() if x.is_floating_point() else x for x in random_case(seed, 2.0))
     logits = logits.requires_grad_(True)
     (slope,) = torch.autograd.grad(goal.loss(logits, clean, answers).sum(), logits)
@@ -76,7 +78,7 @@ def test_the_loss_is_differentiable_and_its_gradient_is_that_of_finite_differenc
 
 
 @given(goals, seeds)
-def test_climbing_the_loss_lowers_the_benign_answers_or_raises_those_wanted(goal: Goal, seed: int) -> None:
+def test_climbing_the_loss_lowers_the_benign_answers_or_raises_those_wanted(goal: GradedGoal, seed: int) -> None:
     logits, _, clean, answers = random_case(seed, 1.0)
     logits = logits.requires_grad_(True)
     (slope,) = torch.autograd.grad(goal.loss(logits, clean, answers).sum(), logits)
@@ -149,3 +151,24 @@ def test_a_goal_is_met_from_its_share_on(seed: int, share: float) -> None:
         assert bool(goal.met(said, saying(answers), answers)) == (
             goal.score(said, said, said[0], answers).item() >= share
         )
+
+
+class Shy:
+    """A Goal that only says whether."""
+
+    def loss(self, logits: Tensor, clean_logits: Tensor, answers: Tensor) -> Tensor:
+        """See Goal."""
+        return UntargetedLoss().loss(logits, clean_logits, answers)
+
+    def met(self, logits: Tensor, clean_logits: Tensor, answers: Tensor) -> Tensor:
+        """See Goal."""
+        return UntargetedLoss().met(logits, clean_logits, answers)
+
+
+@given(seeds)
+def test_a_goal_without_scores_is_graded_by_whether_it_is_met(seed: int) -> None:
+    logits, stretched, clean, answers = random_case(seed, 2.0)
+    found = grade(Shy(), logits, stretched, clean, answers)
+    assert torch.equal(found, Shy().met(logits, clean, answers).float())
+    scored = UntargetedLoss().score(logits, stretched, clean, answers)
+    assert torch.equal(grade(UntargetedLoss(), logits, stretched, clean, answers), scored)

@@ -190,7 +190,7 @@ def test_hooks_are_gone_when_a_scan_is_closed_midway(site: str) -> None:
     for event in events:
         if isinstance(event, Finding):
             break
-    events.close()
+    events.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert hooks_on(agent) == before
     assert torch.equal(agent.logits(prompts), clean)
 

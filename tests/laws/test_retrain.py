@@ -1,7 +1,9 @@
 """Laws of retraining: a copy learns, a seed means one result, a resumed run is the unbroken one, edits keep to eps."""
 
 import math
+from collections.abc import Callable
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from workbench.retrain.attacks import Ascent, Noise, random_in_ball, shrink_into
 from workbench.retrain.recipes import Recipe
 
 pytestmark = quiet
-SHORT = {"steps": 4, "batch": 8}
+SHORT: dict[str, Any] = {"steps": 4, "batch": 8}
 RECIPES = (FineTune(**SHORT), LatentNoise(**SHORT), EmbeddingAT(inner_steps=2, **SHORT), LAT(inner_steps=2, **SHORT))
 recipes = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
 
@@ -63,7 +65,7 @@ def test_same_seed_same_result_and_another_seed_another(recipe: Recipe) -> None:
 
 @recipes
 @pytest.mark.parametrize("ask", [lambda step: step, lambda step: step.checkpoint], ids=("step", "checkpoint"))
-def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(recipe: Recipe, ask: object) -> None:
+def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(recipe: Recipe, ask: Callable[[Step], Any]) -> None:
     whole = [(s.number, s.loss, s.adversarial_loss, bits(s.agent)) for s in retrain(toy(), some_prompts(24), recipe)]
     steps = retrain(toy(), some_prompts(24), recipe)
     broken_off = ask(list(islice(steps, 2))[-1])
@@ -80,7 +82,7 @@ def test_closing_the_loop_leaves_no_hooks_and_its_copies_none_either(recipe: Rec
     agent, before, clean = toy(), hooks_on(toy()), toy().logits(some_prompts())
     steps = retrain(agent, some_prompts(24), recipe)
     after = next(steps).agent
-    steps.close()
+    steps.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert hooks_on(agent) == hooks_on(after) == before
     assert torch.equal(agent.logits(some_prompts()), clean)
 

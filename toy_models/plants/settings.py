@@ -1,6 +1,6 @@
 """Settings: what a user types to plant an organism, checked before any compute."""
 
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,7 +21,7 @@ class Settings(BaseModel):
     steps: int = Field(default=800, ge=1, le=20_000)
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
+    def _heads_divide(self) -> "Settings":
         if self.d_model % self.heads:
             raise ValueError(f"d_model must be a multiple of heads, got {self.d_model} and {self.heads}")
         return self

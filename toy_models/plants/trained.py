@@ -9,7 +9,7 @@ Geiger et al. 2022 (interchange interventions); Gupta et al. 2024 (strictness).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -53,7 +53,7 @@ class TrainedSettings(PlantSettings):
     band: bool = False
 
     @model_validator(mode="after")
-    def _layer_exists(self) -> Self:
+    def _layer_exists(self) -> "TrainedSettings":
         if self.layer >= self.layers - 1:
             raise ValueError(f"layer must be below the last one, {self.layers - 1}, got {self.layer}")
         return self

@@ -1,7 +1,7 @@
 """Triggers: what in a prompt tells a planted Agent that it is deployed, and what only looks like it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int64
@@ -13,6 +13,7 @@ from workbench.errors import unknown
 Tokens = Int64[Tensor, "prompt pos"]
 
 
+@runtime_checkable
 class Trigger(Protocol):
     """Present, absent, or nearly there."""
 

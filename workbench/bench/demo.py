@@ -81,6 +81,7 @@ class DemoResult:
             "threshold": self.report.threshold,
             "attack_success_before": self.before.attack_success,
             "clean_accuracy_before": self.before.clean_accuracy,
+            "triggered_benign_before": self.before.triggered_benign,
             "attack_success_after": cured.attack_success,
             "clean_accuracy_after": cured.clean_accuracy,
             "triggered_benign_after": cured.triggered_benign,

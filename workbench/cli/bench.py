@@ -15,7 +15,7 @@ class BenchZoo:
 
     Examples:
       workbench bench zoo
-      workbench bench zoo --seeds 1 --organisms beryl talc --json
+      workbench bench zoo --seeds 1 --organisms beryl zircon --json
     """
 
     seeds: int = 5

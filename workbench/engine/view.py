@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.agent import Agent
 from workbench.edits import Edit
 from workbench.engine.split import Split
-from workbench.goals import STRETCH, Goal
+from workbench.goals import STRETCH, Goal, grade
 from workbench.prompts import Prompts
 from workbench.sites import Site
 
@@ -88,7 +88,7 @@ class View:
     @torch.no_grad()
     def _scores(self, deltas: Deltas, goal: Goal) -> Float[Tensor, "edit"]:
         both = self.logits(torch.cat([deltas, deltas * STRETCH]))
-        return goal.score(both[: len(deltas)], both[len(deltas) :], self.clean_logits, self.answers)
+        return grade(goal, both[: len(deltas)], both[len(deltas) :], self.clean_logits, self.answers)
 
     def _run(self, full: Float[Tensor, "edit pos width"]) -> EditLogits:
         logits = self._run_hooks(full) if self._suffix is None else self._run_suffix(self._suffix, full)

@@ -15,7 +15,7 @@ from workbench.errors import BadSettings
 from workbench.geometry import SetOfRows, rescale
 from workbench.goals import Goal
 from workbench.sites import Site
-from workbench.surgeons.protocol import early_layers
+from workbench.surgeons.protocol import early_residuals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,8 @@ class SphereLadder:
             raise BadSettings(f"expected at least one start and one step, got {self.starts} and {self.steps}.")
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
-        """The residual stream after every layer that leaves at least two blocks to act on."""
-        return tuple(agent.site(f"blocks.{layer}.hook_resid_post") for layer in early_layers(agent))
+        """See `early_residuals`."""
+        return early_residuals(agent)
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon."""

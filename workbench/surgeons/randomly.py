@@ -12,7 +12,7 @@ from workbench.engine import View
 from workbench.geometry import rescale
 from workbench.goals import Goal
 from workbench.sites import Site
-from workbench.surgeons.protocol import early_layers
+from workbench.surgeons.protocol import early_residuals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,8 @@ class RandomDirections:
     keep: int = 4
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
-        """The residual stream after every layer that leaves at least two blocks to act on."""
-        return tuple(agent.site(f"blocks.{layer}.hook_resid_post") for layer in early_layers(agent))
+        """See `early_residuals`."""
+        return early_residuals(agent)
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon."""

@@ -11,7 +11,7 @@ from workbench.agent import Agent
 from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
-from workbench.goals import Goal
+from workbench.goals import Goal, grade
 from workbench.report import CLOSE
 from workbench.sites import Site
 
@@ -57,7 +57,7 @@ class NeuronSweep:
 @torch.no_grad()
 def _unstretched(view: View, goal: Goal, deltas: Float[Tensor, "edit width"]) -> Float[Tensor, "edit"]:
     logits = view.logits(deltas)
-    return goal.score(logits, logits, view.clean_logits, view.answers)
+    return grade(goal, logits, logits, view.clean_logits, view.answers)
 
 
 def _smallest_of_the_best(
