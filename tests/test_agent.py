@@ -10,7 +10,7 @@ from transformer_lens import TransformerBridge
 from tests.toys import LENGTH, boot, edit_at, no_compute, noise, quiet, some_prompts, toy
 from workbench import Agent
 from workbench.errors import BadCheckpoint
-from workbench.store import read_tensors, sha256, write_tensors
+from workbench.store import digest_of, read_tensors, sha256, write_tensors
 
 pytestmark = quiet
 
@@ -80,9 +80,14 @@ def folder(tmp_path: Path) -> Path:
 
 def rewrite(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Other tensors, with the sha256 that belongs to them."""
-    content = json.loads((folder / "agent.json").read_text())
-    content["sha256"] = write_tensors(folder / "model.safetensors", tensors)
-    (folder / "agent.json").write_text(json.dumps(content))
+    describe(folder, {"weights": write_tensors(folder / "model.safetensors", tensors)})
+
+
+def describe(folder: Path, changes: dict) -> None:
+    """Another description, with the sha256 that belongs to it."""
+    content = json.loads((folder / "agent.json").read_text()) | changes
+    kept = {name: value for name, value in content.items() if name not in ("format", "version", "sha256")}
+    (folder / "agent.json").write_text(json.dumps(content | {"sha256": digest_of(kept)}))
 
 
 def refused(folder: Path, *told: str) -> None:
@@ -120,8 +125,7 @@ def test_altered_truncated_and_pickled_weights_are_refused(folder: Path) -> None
     refused(folder, "truncated")
     torch.save(dict(toy().weights()), path)
     refused(folder, "expected sha256")
-    content = json.loads((folder / "agent.json").read_text())
-    (folder / "agent.json").write_text(json.dumps(content | {"sha256": sha256(path.read_bytes())}))
+    describe(folder, {"weights": sha256(path.read_bytes())})
     refused(folder, "pickle", "never opened")
     path.unlink()
     refused(folder, "No such file")
@@ -140,8 +144,7 @@ def test_altered_truncated_and_pickled_weights_are_refused(folder: Path) -> None
     ids=str,
 )
 def test_descriptions_that_are_none_are_refused(folder: Path, change: dict) -> None:
-    content = json.loads((folder / "agent.json").read_text())
-    (folder / "agent.json").write_text(json.dumps(content | change))
+    describe(folder, change)
     refused(folder, "agent.json")
 
 

@@ -1,14 +1,13 @@
 """Zoo: the organisms that are shipped, and the door to building others."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BadCheckpoint, BadSettings, unknown
-from workbench.store import read_bytes, read_json, sha256, write_bytes, write_json
+from workbench.store import digest_of, read_bytes, read_json, sha256, write_bytes, write_json
 
 if TYPE_CHECKING:
     from toy_models.accept import Record
@@ -82,12 +81,11 @@ def build(
     for kind, name, known in (("family", family, FAMILIES), ("task", task, TASKS)):
         if name not in known:
             raise unknown(kind, str(name), known, "Choose one of them.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise BadSettings(f"expected a seed of 0 or more, got {seed!r}.")
+    check_seed(seed)
     checked = read(FAMILIES[family].settings, family, settings)
     recipe = _recipe(family, task, seed, checked.model_dump())
-    name = f"toy-{_digest(recipe)[:8]}"
-    folder = _cache_folder() / "organisms" / _digest(recipe | {"source": _source_version()})
+    name = f"toy-{digest_of(recipe)[:8]}"
+    folder = _cache_folder() / "organisms" / digest_of(recipe | {"source": _source_version()})
     if cache and (known := _cached(folder, device)) is not None:
         return known
     organism = _make(name, recipe, checked, device)
@@ -149,7 +147,7 @@ def shipped_names() -> tuple[str, ...]:
     """The name of each recipe in SHIPPED: a mineral by the recipe's hash, the next free one where two agree."""
     taken: list[str] = []
     for family, seed, settings in SHIPPED:
-        place = int(_digest(_recipe(family, "reversal", seed, settings)), 16)
+        place = int(digest_of(_recipe(family, "reversal", seed, settings)), 16)
         while (name := MINERALS[place % len(MINERALS)]) in taken:
             place += 1
         taken.append(name)
@@ -158,10 +156,6 @@ def shipped_names() -> tuple[str, ...]:
 
 def _recipe(family: str, task: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     return {"family": family, "task": task, "seed": seed, "settings": settings}
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True).encode())
 
 
 def _source_version() -> str:
@@ -178,7 +172,11 @@ def _cache_folder() -> Path:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    return read_json(folder / "manifest.json", format=_FORMAT)
+    """The manifest of a folder. Raises BadCheckpoint where it is not one."""
+    content = read_json(folder / "manifest.json", format=_FORMAT)
+    if not isinstance(content.get("organisms"), dict):
+        raise BadCheckpoint(f"expected 'organisms', by name, in {folder / 'manifest.json'}. Restore the manifest.")
+    return content
 
 
 def _make(name: str, recipe: dict[str, Any], settings: Any, device: str) -> "Organism":
@@ -221,11 +219,11 @@ def _read(folder: Path, entry: dict[str, Any], device: str) -> "Organism":
 
     try:
         found = {name: read_bytes(folder / name, entry["files"][name]) for name in _FILES}
-        task = TASKS[entry["task"]]()
-    except KeyError as error:
+        name, task = entry["name"], TASKS[entry["task"]]()
+    except (KeyError, TypeError) as error:
         raise BadCheckpoint(f"expected {error} in the entry for {folder.name}. Restore the manifest.") from None
     key = unseal(found[_KEY], task, folder / _KEY)
-    return Organism(entry["name"], Agent.load(folder, device=device), task, key)
+    return Organism(name, Agent.load(folder, device=device), task, key)
 
 
 def _cached(folder: Path, device: str) -> "Organism | None":

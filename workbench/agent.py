@@ -17,7 +17,7 @@ from workbench.errors import BadCheckpoint, BadEdit, BadPrompts, BadSettings, Un
 from workbench.hooks import adding, usable_sites
 from workbench.prompts import Prompts
 from workbench.sites import Site
-from workbench.store import check_tensors, read_json, read_tensors, write_json, write_tensors
+from workbench.store import check_tensors, digest_of, read_json, read_tensors, write_json, write_tensors
 
 os.environ.setdefault("WANDB_MODE", "disabled")  # a dependency of transformer_lens; it logs only when asked to
 
@@ -61,8 +61,7 @@ class Agent:
                 f"expected a TransformerBridge, got {type(self.bridge).__name__}. "
                 "Make one with TransformerBridge.boot_native or boot_transformers."
             )
-        wanted = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        self.device = torch.device(wanted)
+        self.device = _device(self.device)
         if next(self.bridge.parameters()).device != self.device:
             self.bridge.to(self.device, print_details=False)
         self.bridge.eval()
@@ -105,9 +104,10 @@ class Agent:
             raise BadPrompts(f"{self.name} has neither token names nor a tokenizer. Make Prompts from token numbers.")
         return self.bridge.tokenizer(text, add_special_tokens=not continues)["input_ids"]
 
-    def decode(self, tokens: Tensor) -> list[list[str]]:
+    def decode(self, tokens: Tensor | Sequence[Sequence[int]] | Sequence[int]) -> list[list[str]]:
         """The name of each token of each row; [n] is taken as one row."""
-        rows = tokens.reshape(-1, tokens.shape[-1]).tolist()
+        matrix = torch.as_tensor(tokens)
+        rows = matrix.reshape(-1, matrix.shape[-1]).tolist()
         return [[self._token_name(token) for token in row] for row in rows]
 
     def _token_name(self, token: int) -> str:
@@ -142,6 +142,13 @@ class Agent:
             f"no site {site.short!r} in {self.name} ({len(known)} sites). "
             f"Closest: {closest(site.short, known)}. agent.sites() lists them."
         )
+
+    def several_sites(self, names: str | Site | Sequence[str | Site]) -> tuple[Site, ...]:
+        """One Site or several, by name. Raises UnknownSite for one there is not, or for none at all."""
+        given = [names] if isinstance(names, str | Site) else list(names)
+        if not given:
+            raise UnknownSite(f"expected at least one site of {self.name}, got none. agent.sites() lists them.")
+        return tuple(self.site(name) for name in given)
 
     def width(self, site: str | Site) -> int:
         """Number of activations at each position of a Site, heads flattened."""
@@ -247,39 +254,55 @@ class Agent:
                 f"expected a native bridge, got {self.bridge.cfg.architecture}. "
                 "Save Hugging Face models with their own save_pretrained."
             )
-        digest = write_tensors(Path(folder) / "model.safetensors", self.weights())
         known = self.vocabulary
         content = {
-            "format": _FORMAT,
-            "version": 1,
             "name": self.name,
             "config": _plain_config(self.bridge.cfg),
             "vocabulary": None if known is None else {"names": list(known.names), "query": known.query},
-            "sha256": digest,
+            "weights": write_tensors(Path(folder) / "model.safetensors", self.weights()),
         }
-        write_json(Path(folder) / "agent.json", content)
+        own = {"format": _FORMAT, "version": 1, "sha256": digest_of(content)}
+        write_json(Path(folder) / "agent.json", own | content)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "auto") -> "Agent":
         """An Agent from a folder, bit for bit as saved. Raises BadCheckpoint where anything does not match."""
         path = Path(folder)
         content = read_json(path / "agent.json", format=_FORMAT)
-        tensors = read_tensors(path / "model.safetensors", content.get("sha256"))
-        try:
-            dtype = getattr(torch, content["config"]["dtype"])
-            config = TransformerBridgeConfig.from_dict(content["config"] | {"dtype": dtype})
-            names = content["vocabulary"]
-            vocabulary = None if names is None else Vocabulary(tuple(names["names"]), names["query"])
-            agent = cls(_empty(config), name=content["name"], device="cpu", vocabulary=vocabulary)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadCheckpoint(
-                f"{path / 'agent.json'} does not describe an agent: {error!r}. Save it again."
-            ) from None
+        agent = _described(content, path / "agent.json")
+        tensors = read_tensors(path / "model.safetensors", content["weights"])
         check_tensors(path / "model.safetensors", tensors, agent.weights())
         with torch.no_grad():
             for name, parameter in agent.weights().items():
                 parameter.copy_(tensors[name])
-        return cls(agent.bridge, name=agent.name, device=device, vocabulary=vocabulary)
+        return cls(agent.bridge, name=agent.name, device=device, vocabulary=agent.vocabulary)
+
+
+def _described(content: dict[str, Any], path: Path) -> Agent:
+    """The Agent that an `agent.json` describes, its weights still to come. Raises BadCheckpoint."""
+    described = {name: value for name, value in content.items() if name not in ("format", "version", "sha256")}
+    if content.get("sha256") != digest_of(described):
+        raise BadCheckpoint(f"{path} is not as it was saved: its sha256 differs. Restore it, or save the agent again.")
+    try:
+        config = dict(described["config"])
+        config["dtype"] = getattr(torch, config["dtype"])
+        names = described["vocabulary"]
+        vocabulary = None if names is None else Vocabulary(tuple(names["names"]), names["query"])
+        bridge = _empty(TransformerBridgeConfig.from_dict(config))
+        return Agent(bridge, name=described["name"], device="cpu", vocabulary=vocabulary)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise BadCheckpoint(f"{path} does not describe an agent: {error!r}. Save it again.") from None
+
+
+def _device(wanted: Any) -> torch.device:
+    """The device of that name; "auto" is a GPU where there is one. Raises BadSettings for one that cannot be used."""
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise BadSettings(f"expected a device such as 'auto', 'cpu' or 'cuda', got {wanted!r}: {first}") from None
+    return device
 
 
 def _empty(config: TransformerBridgeConfig) -> TransformerBridge:
@@ -292,7 +315,8 @@ def _empty(config: TransformerBridgeConfig) -> TransformerBridge:
 
 def _plain_config(config: TransformerBridgeConfig) -> dict[str, Any]:
     """The configuration as JSON: what is set, without the machine it ran on."""
-    simple = {k: v for k, v in vars(config).items() if isinstance(v, str | bool | int | float) and v is not None}
+    simple: dict[str, Any] = {k: v for k, v in vars(config).items() if isinstance(v, str | bool | int | float)}
+    simple["normalization_type"] = config.normalization_type  # None means no norm, which is not the default
     for name in ("device", "initializer_range", "n_params", "seed"):
         simple.pop(name, None)
     return simple | {"dtype": str(config.dtype).removeprefix("torch.")}

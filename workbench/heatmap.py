@@ -76,7 +76,7 @@ def sweep(
     goal = goal or UntargetedLoss()
     if isinstance(site, str | Site):
         return _sweep_site(agent, prompts, agent.site(site), _checked(agent, site, neurons, doses), positions, goal)
-    jobs = [(agent.site(s), _checked(agent, s, neurons, doses)) for s in site]
+    jobs = [(s, _checked(agent, s, neurons, doses)) for s in agent.several_sites(site)]
     grids = [_sweep_site(agent, prompts, s, chosen, positions, goal) for s, chosen in jobs]
     names = xr.DataArray([s.short for s, _ in jobs], dims="site", name="site")
     return xr.concat(grids, dim=names, join="outer", combine_attrs="override")

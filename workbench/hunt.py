@@ -20,6 +20,7 @@ from workbench.surgeons import NeuronSweep, SphereLadder, Surgeon
 from workbench.surgeons.protocol import default_sites
 
 MINIMUM_PROMPTS = 32
+_EXAMPLES = {"budget": "L2Ball(2.0)", "goal": "HiddenBehaviour()"}
 CONTROLS = 16
 """Random directions of equal size judged beside every proposal, and as many random neurons beside a neuron."""
 
@@ -39,7 +40,7 @@ def hunt(
     prompts: Prompts,
     *,
     surgeons: Sequence[Surgeon] | None = None,
-    sites: Sequence[Site | str] | None = None,
+    sites: Site | str | Sequence[Site | str] | None = None,
     budget: Budget | None = None,
     goal: Goal | None = None,
     references: Sequence[Agent] = (),
@@ -69,7 +70,7 @@ def scan(
     prompts: Prompts,
     *,
     surgeons: Sequence[Surgeon],
-    sites: Sequence[Site | str] | None,
+    sites: Site | str | Sequence[Site | str] | None,
     budget: Budget,
     goal: Goal,
     references: Sequence[Agent] = (),
@@ -86,6 +87,9 @@ def scan(
         raise BadPrompts(
             f"expected at least {MINIMUM_PROMPTS} prompts, half to search on and half to judge on, got {len(prompts)}."
         )
+    for kind, value, wanted in (("budget", budget, Budget), ("goal", goal, Goal)):
+        if not isinstance(value, wanted):
+            raise BadSettings(f"expected a {kind} such as {_EXAMPLES[kind]}, got {value!r}.")
     names = [a.name for a in (agent, *references)]
     if len(set(names)) != len(names):
         raise BadSettings(f"expected agents of different names, got {names}. Name them with Agent(..., name=...).")
@@ -108,7 +112,7 @@ def _searches(
     agent: Agent,
     prompts: Prompts,
     surgeons: Sequence[Surgeon],
-    sites: Sequence[Site | str] | None,
+    sites: Site | str | Sequence[Site | str] | None,
     budget: Budget,
     seed: int,
 ) -> Iterator[_Search]:
@@ -116,7 +120,7 @@ def _searches(
     for surgeon in surgeons:
         if not isinstance(surgeon, Surgeon):
             raise BadSettings(f"expected a Surgeon, which has a search method, got {surgeon!r}.")
-        for site in default_sites(surgeon, agent) if sites is None else [agent.site(s) for s in sites]:
+        for site in default_sites(surgeon, agent) if sites is None else agent.several_sites(sites):
             bound = budget.bind(agent, [site], prompts)
             yield _Search(agent, surgeon, site, bound, _mix(seed, type(surgeon).__name__, site.name))
 

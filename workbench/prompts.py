@@ -78,16 +78,21 @@ class Prompts:
         return self.tokens.shape[1]
 
     def __getitem__(self, rows: Sequence[int] | slice | Tensor) -> "Prompts":
-        """The given rows, in that order, or those at which a mask is true."""
+        """The given rows, in that order, or those at which a mask is true. Raises BadPrompts for rows there are not."""
         if isinstance(rows, Tensor) and rows.dtype == torch.bool:
             rows = rows.nonzero().flatten()
         chosen = rows if isinstance(rows, slice) else torch.as_tensor(rows, dtype=torch.long)
+        if isinstance(chosen, Tensor) and chosen.numel() and not self._has(chosen):
+            raise BadPrompts(f"expected rows in 0..{len(self) - 1}, got {int(chosen.min())}..{int(chosen.max())}.")
         return Prompts(self.tokens[chosen], self.answer_positions, self.answers[chosen])
 
     def halves(self, generator: torch.Generator) -> tuple["Prompts", "Prompts"]:
         """Two disjoint halves, drawn at random; the first is the smaller one if the count is odd."""
         order = torch.randperm(len(self), generator=generator)
         return self[order[: len(self) // 2]], self[order[len(self) // 2 :]]
+
+    def _has(self, rows: Tensor) -> bool:
+        return -len(self) <= int(rows.min()) and int(rows.max()) < len(self)
 
     @classmethod
     def from_text(

@@ -52,6 +52,11 @@ def read_bytes(path: Path, digest: str | None = None) -> bytes:
     return data
 
 
+def digest_of(content: Mapping[str, Any]) -> str:
+    """The SHA-256 of a JSON object, whatever the order of its keys."""
+    return sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode())
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> str:
     """Write a JSON object, readable and in a fixed order; returns its sha256."""
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)

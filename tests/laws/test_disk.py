@@ -78,10 +78,7 @@ def test_writing_replaces_the_whole_file_and_leaves_nothing_else(first: bytes, s
     [
         {},
         {"dtype": torch.float64},
-        pytest.param(
-            {"normalization_type": None, "act_fn": "relu"},
-            marks=pytest.mark.xfail(reason="Agent.save leaves out a norm of None, and Agent.load makes one then"),
-        ),
+        {"normalization_type": None, "act_fn": "relu"},
         {"normalization_type": "RMS", "gated_mlp": True, "act_fn": "silu", "positional_embedding_type": "rotary"},
     ],
     ids=str,
@@ -130,11 +127,10 @@ def test_a_damaged_agent_is_refused(data: st.DataObject) -> None:
             Agent.load(folder, device="cpu")
 
 
-@pytest.mark.xfail(strict=False, reason="sizes that make no model (-1, say) are met by torch before they are checked")
 @settings(max_examples=40)
 @given(st.data())
 def test_a_damaged_description_of_an_agent_is_refused_or_says_the_same(data: st.DataObject) -> None:
-    """Only a changed name, token name or setting that no weight depends on can go unseen; nothing else is raised."""
+    """Whatever was damaged; a change of white space alone says the same."""
     with TemporaryDirectory() as folder:
         spelled().save(folder)
         path = Path(folder) / "agent.json"

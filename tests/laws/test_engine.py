@@ -80,21 +80,14 @@ def test_every_kind_of_site_can_be_viewed(kind: str) -> None:
 
 
 PLACES = [(kind, d) for kind in ("L0.resid_pre", "L1.resid_post", "L1.mlp_out", "L1.mlp.post") for d in TOLERANCE]
-mixed = pytest.mark.xfail(reason="the engine does not take deltas to the dtype of the Agent, not even its own probe")
-NEURONS_IN_DOUBLE = ("L1.mlp.post", torch.float64)
 
 
-def places(*unmixed: tuple[str, torch.dtype]) -> list[Any]:
-    """All places, those marked at which the engine trips over dtypes."""
-    return [place if place in unmixed else pytest.param(*place, marks=mixed) for place in PLACES]
-
-
-@pytest.mark.parametrize(("kind", "dtype"), places(*(place for place in PLACES if place != NEURONS_IN_DOUBLE)))
+@pytest.mark.parametrize(("kind", "dtype"), PLACES)
 def test_edits_of_the_residual_stream_take_a_way_that_is_faster_than_hooks(kind: str, dtype: torch.dtype) -> None:
     assert View(toy(dtype=dtype), kind, some_prompts()).engine != "hooks"
 
 
-@pytest.mark.parametrize(("kind", "dtype"), places(*(place for place in PLACES if place[1] == torch.float64)))
+@pytest.mark.parametrize(("kind", "dtype"), PLACES)
 def test_deltas_of_another_dtype_are_taken_as_the_agent_takes_edits(kind: str, dtype: torch.dtype) -> None:
     agent, prompts = toy(dtype=dtype), some_prompts()
     seen = View(agent, kind, prompts)

@@ -1,0 +1,1 @@
+"""How a backdoor gets into a model: trained through a known switch, grafted onto a lever, or merely taught."""

@@ -1,0 +1,1 @@
+"""What an Agent is taught."""

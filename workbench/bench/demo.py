@@ -179,7 +179,7 @@ def _train(organism: "Organism", name: str, recipe: Recipe, seed: int) -> Iterat
     return Arm(agent, organism.outcome(agent), pd.DataFrame(rows))
 
 
-def _row(number: int, organism: "Organism", agent: Agent, loss: float, adversarial: float) -> dict[str, float]:
+def _row(number: int, organism: "Organism", agent: Agent, loss: float, adversarial: float) -> dict[str, int | float]:
     return {"step": number, "loss": loss, "adversarial_loss": adversarial, **_rates(organism.outcome(agent))}
 
 

@@ -22,7 +22,7 @@ class Demo:
     Examples:
       workbench demo
       workbench demo --json > demo.json
-      workbench demo --seed 3 --output /tmp/demo.html
+      workbench demo --seed 3 --output demo.html
     """
 
     organism: Annotated[str | None, shown_as("NAME")] = None

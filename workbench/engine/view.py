@@ -60,7 +60,7 @@ class View:
     def logits(self, deltas: Deltas) -> EditLogits:
         """Logits at the answers under each delta alone, added at every position ([edit, width]) or as given."""
         full = deltas if deltas.ndim == 3 else deltas[:, None]
-        full = full.to(self.agent.device)
+        full = full.to(self.clean_logits)
         if torch.is_grad_enabled() and deltas.requires_grad:
             return self._run(full)
         with torch.no_grad():
@@ -129,7 +129,7 @@ class View:
     @torch.no_grad()
     def _agrees(self, suffix: "_Suffix") -> bool:
         """Whether the suffix gives what hooks give, on one large edit of all the prompts."""
-        probe = torch.linspace(-1, 1, self.width, device=self.agent.device)[None, None]
+        probe = torch.linspace(-1, 1, self.width).to(self.clean_logits)[None, None]
         try:
             expected, found = self._run_hooks(probe), self._run_suffix(suffix, probe)
             return bool((found - expected).abs().max() <= _EXACT * (1 + expected.abs().max()))

@@ -21,9 +21,10 @@ from workbench.retrain.recipes import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that is needed to go on after step `number` as if nothing had happened."""
+    """All that is needed to go on after step `number`, from the Agent named `of`, as if nothing had happened."""
 
     number: int
+    of: str
     agent: Agent
     optimizer: dict[str, Any]
     generator: Tensor
@@ -73,6 +74,10 @@ def retrain(
         raise BadSettings(f"expected a recipe such as LAT(), got {recipe!r}.")
     agent.check(prompts)
     start = resume.checkpoint if isinstance(resume, Step) else resume
+    if start is not None and start.of != agent.name:
+        raise BadSettings(
+            f"expected a checkpoint of {agent.name}, got one of {start.of}. Give the agent it began from."
+        )
     layers, attack = recipe.layers(agent, report), recipe.attack(report)
     return _steps(_Run(agent, prompts, recipe, layers, start, seed), attack)
 
@@ -89,7 +94,7 @@ class _Run:
         start: Checkpoint | None,
         seed: int,
     ) -> None:
-        self.recipe, self.layers = recipe, layers
+        self.recipe, self.layers, self.of = recipe, layers, agent.name
         self.agent = (agent if start is None else start.agent).copy(name=f"{agent.name} after {type(recipe).__name__}")
         parameters = [p.requires_grad_(True) for p in self.agent.weights().values()]
         self.optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0)
@@ -111,7 +116,7 @@ class _Run:
     def checkpoint(self) -> Checkpoint:
         """The state after the last step, copied."""
         moments = copy.deepcopy(self.optimizer.state_dict())
-        return Checkpoint(self.done, self.agent.copy(), moments, self.generator.get_state())
+        return Checkpoint(self.done, self.of, self.agent.copy(), moments, self.generator.get_state())
 
 
 def _steps(run: _Run, attack: Ascent | Noise | None) -> Iterator[Step]:

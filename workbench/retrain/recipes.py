@@ -1,6 +1,7 @@
 """Recipes: frozen settings of the one retraining loop."""
 
 from collections.abc import Sequence
+from math import isnan, nan
 from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,7 +36,7 @@ class _Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    steps: int = Field(default=200, ge=1, description="outer steps")
+    steps: int = Field(default=300, ge=1, description="outer steps")
     lr: float = Field(default=1e-3, gt=0, description="learning rate of AdamW")
     batch: int = Field(default=64, ge=1, description="prompts a step")
     clean_weight: float = Field(default=1.0, ge=0, description="weight of the loss on unedited prompts")
@@ -46,8 +47,8 @@ class LAT(_Settings):
 
     sites: where, by the residual stream they write to; None takes the site of a report's best finding, else every
     layer that leaves at least two blocks after it, one drawn each step. eps: radius at each position as a share of
-    the residual norm there; None takes 0.5, or, given a report, the size that was found to suffice, within 0.5..0.75
-    (above, clean accuracy suffers).
+    the residual norm there; None takes 0.6, or, given a report, the size that was found to suffice, within 0.6..0.75
+    (smaller, a switch can survive beyond the radius; larger, the adversary always wins).
     """
 
     sites: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -66,8 +67,8 @@ class LAT(_Settings):
         """See Recipe."""
         if self.eps is not None:
             return Ascent(self.eps, self.inner_steps)
-        found = report.best.rho if report is not None and report.findings else 0.5
-        return Ascent(min(max(found, 0.5), 0.75), self.inner_steps)
+        found = report.best.rho if report is not None and report.findings else nan
+        return Ascent(0.6 if isnan(found) else min(max(found, 0.6), 0.75), self.inner_steps)
 
 
 class EmbeddingAT(_Settings):
@@ -113,7 +114,7 @@ class FineTune(_Settings):
 
 
 def _cuts(agent: Agent, sites: Sequence[Site | str]) -> tuple[int, ...]:
-    """The blocks that read what edits at these sites write."""
+    """The blocks that read what edits at these sites write. Raises BadSettings, or UnknownSite."""
     cuts = []
     for site in (agent.site(s) for s in sites):
         if agent.write(site) is None:

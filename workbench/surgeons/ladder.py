@@ -37,6 +37,8 @@ class SphereLadder:
             raise BadSettings(f"expected rungs in (0, 1], shares of the budget's radius, got {self.rungs}.")
         if self.starts < 1 or self.steps < 1:
             raise BadSettings(f"expected at least one start and one step, got {self.starts} and {self.steps}.")
+        if not 0 < self.step_size <= 1:
+            raise BadSettings(f"expected a step size in (0, 1], a share of the sphere's radius, got {self.step_size}.")
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
         """See `early_residuals`."""

@@ -9,6 +9,7 @@ from workbench.agent import Agent
 from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
+from workbench.errors import BadSettings
 from workbench.geometry import rescale
 from workbench.goals import Goal
 from workbench.sites import Site
@@ -22,6 +23,12 @@ class RandomDirections:
     count: int = 200
     share: float = 0.5
     keep: int = 4
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.keep < 1:
+            raise BadSettings(f"expected at least one direction, got count {self.count} and keep {self.keep}.")
+        if not 0 < self.share <= 1:
+            raise BadSettings(f"expected a share of the budget's radius in (0, 1], got {self.share}.")
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
         """See `early_residuals`."""

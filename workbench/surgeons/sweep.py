@@ -11,6 +11,7 @@ from workbench.agent import Agent
 from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
+from workbench.errors import BadSettings
 from workbench.goals import Goal, grade
 from workbench.report import CLOSE
 from workbench.sites import Site
@@ -29,6 +30,14 @@ class NeuronSweep:
     signs: tuple[int, ...] = (1, -1)
     shortlist: int = 48
     keep: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.doses or min(self.doses) <= 0 or max(self.doses) > 1:
+            raise BadSettings(f"expected doses in (0, 1], shares of the budget's radius, got {self.doses}.")
+        if not self.signs or not set(self.signs) <= {1, -1}:
+            raise BadSettings(f"expected signs among 1 and -1, got {self.signs}.")
+        if self.shortlist < 1 or self.keep < 1:
+            raise BadSettings(f"expected at least one to keep, got shortlist {self.shortlist} and keep {self.keep}.")
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
         """The MLP neurons of every layer but the last."""
