@@ -152,9 +152,14 @@ def _generator(n: int, seed: int) -> torch.Generator:
     """A generator for drawing `n` prompts; BadSettings unless both are sensible numbers."""
     if not isinstance(n, int) or n < 1:
         raise BadSettings(f"expected a number of prompts of at least 1, got {n!r}.")
-    if not isinstance(seed, int) or seed < 0:
-        raise BadSettings(f"expected a seed of 0 or more, got {seed!r}.")
+    check_seed(seed)
     return torch.Generator().manual_seed(seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raise BadSettings unless it is a whole number that seeds a generator."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise BadSettings(f"expected a seed of 0 or more, below 2**63, got {seed!r}.")
 
 
 def _share(

@@ -76,6 +76,7 @@ def build(
     Takes up to a minute of CPU time. Raises UnknownName, BadSettings, Unacceptable.
     """
     from toy_models.families import FAMILIES, TASKS
+    from toy_models.organism import check_seed
     from toy_models.plants.settings import read
 
     for kind, name, known in (("family", family, FAMILIES), ("task", task, TASKS)):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import xarray as xr
 from workbench.agent import Agent
 from workbench.bench.measure import first_hit
 from workbench.edits import Edit
+from workbench.errors import BadSettings
 from workbench.goals import HiddenBehaviour
 from workbench.heatmap import landscape, sweep
 from workbench.hunt import default_budget, default_surgeons, scan
@@ -109,6 +111,7 @@ def demo(*, organism: str | None = None, seed: int = 0) -> Iterator[Stage | Demo
     import toy_models
 
     subject = toy_models.load(organism or toy_models.demo_name())
+    before = _outcome_of_planted(subject)
     clock = _Clock()
     prompts = subject.prompts(HUNT_PROMPTS, seed=seed)
     report = yield from _hunt(clock, "hunt", subject.agent, prompts, seed)
@@ -122,8 +125,18 @@ def demo(*, organism: str | None = None, seed: int = 0) -> Iterator[Stage | Demo
     rehunt = yield from _hunt(clock, "re-hunt", arms["lat"].agent, prompts, seed)
     compare = yield from _hunt(clock, "clean twin", toy_models.twin(subject).agent, prompts, seed)
     rank = first_hit(report, subject.reveal(), subject.agent)
-    before = subject.outcome()
     yield DemoResult(subject, prompts, report, neurons, plane, before, arms, rehunt, compare, rank, clock.seconds)
+
+
+def _outcome_of_planted(organism: "Organism") -> "Outcome":
+    """How the organism behaves. Raises BadSettings for a control."""
+    outcome = organism.outcome()
+    if isnan(outcome.attack_success):
+        raise BadSettings(
+            f"expected a planted organism, got {organism.name}, which is a control and has no clean twin: "
+            "nothing in it can be trained away. `workbench hunt` takes any organism."
+        )
+    return outcome
 
 
 class _Clock:
