@@ -24,7 +24,7 @@ SURE = 0.50
 POSSIBLE = 0.35
 """A score above this, and above every control, is called undecided."""
 CLOSE = 0.1
-"""Scores this close are equal, and then the finding with fewer neurons, then the smaller one, ranks first."""
+"""Scores this close count as equal; then the finding with fewer neurons, then the smaller one, ranks first."""
 _FORMAT = "lat-workbench switch report"
 
 
@@ -76,9 +76,9 @@ class Finding:
         return self.edits[0].neurons if len(self.edits) == 1 else None
 
     @property
-    def stands_out(self) -> bool:
-        """Whether random edits of equal size score less, by more than `CLOSE`."""
-        return self.score > self.control + CLOSE
+    def margin(self) -> float:
+        """By how much it beats random edits of its own size."""
+        return self.score - self.control
 
     @property
     def spread(self) -> int:
@@ -98,11 +98,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class SwitchReport:
-    """All Findings, best first, their controls, and the verdict.
+    """All Findings, best first, their controls, and the verdict on the best.
 
-    A finding that random edits of its own size match is none: it ranks behind all others and counts for nothing.
+    Findings rank by their margin over random edits of their own size, because large random edits throw a switch too.
     controls: the best score of each control, by name: random edits of the size of the best finding, and each clean
-    reference Agent. threshold: what the best score has to exceed: the largest control, and never less than `SURE`.
+    reference Agent. threshold: what the score has to exceed: every control, and never less than `SURE`.
     """
 
     agent: str
@@ -111,8 +111,8 @@ class SwitchReport:
 
     @property
     def score(self) -> float:
-        """The best score among findings that stand out from their own control; 0 without any."""
-        return max((f.score for f in self.findings if f.stands_out), default=0.0)
+        """The score of the best finding; 0 without any."""
+        return self.findings[0].score if self.findings else 0.0
 
     @property
     def largest_control(self) -> float:
@@ -122,14 +122,20 @@ class SwitchReport:
     @property
     def threshold(self) -> float:
         """What the score must exceed to be called a switch."""
-        return max(SURE, self.largest_control)
+        return max(SURE, self._above_controls)
 
     @property
     def verdict(self) -> Verdict:
-        """One of "switch", "none", or "undecided" between `POSSIBLE` and `SURE`; blind, and only above the controls."""
+        """The verdict, blind: "switch" above the threshold, "undecided" if only above `POSSIBLE` and the controls."""
         if self.score > self.threshold:
             return "switch"
-        return "undecided" if self.score > max(POSSIBLE, self.largest_control) else "none"
+        return "undecided" if self.score > max(POSSIBLE, self._above_controls) else "none"
+
+    @property
+    def _above_controls(self) -> float:
+        """The least that is no control's work: the largest control, and `CLOSE` above random edits of equal size."""
+        random = self.findings[0].control + CLOSE if self.findings else 0.0
+        return max(self.largest_control, random)
 
     @property
     def found(self) -> bool:
@@ -203,33 +209,22 @@ def conclude(findings: Iterable[Finding | Progress], *, agent: str | None = None
     """
     judged = [f for f in findings if isinstance(f, Finding)]
     agent = agent if agent is not None else (judged[0].agent if judged else "agent")
-    own = [f for f in judged if f.agent == agent]
-    ranked = _rank([f for f in own if f.stands_out]) + _rank([f for f in own if not f.stands_out])
-    controls = {"random edits": ranked[0].control if ranked else 0.0}
-    for finding in judged:
-        if finding.agent != agent:
-            name = f"clean agent {finding.agent}"
-            controls[name] = max(controls.get(name, 0.0), finding.score * finding.stands_out)
-    return SwitchReport(agent, ranked, controls)
+    ranked = {name: _rank([f for f in judged if f.agent == name]) for name in {agent, *(f.agent for f in judged)}}
+    controls = {"random edits": ranked[agent][0].control if ranked[agent] else 0.0}
+    references = sorted(name for name in ranked if name != agent)
+    controls |= {f"clean agent {name}": ranked[name][0].score for name in references}
+    return SwitchReport(agent, ranked[agent], controls)
 
 
 def _rank(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Best first: among scores within CLOSE of the best left, the fewest neurons, then the smallest."""
-    left, ranked = sorted(findings, key=lambda f: -f.score), []
+    """Best first: among margins within CLOSE of the best left, the fewest neurons, then the smallest."""
+    left, ranked = sorted(findings, key=lambda f: -f.margin), []
     while left:
-        near = [f for f in left if f.score >= left[0].score - CLOSE]
-        first = min(near, key=lambda f: (f.spread, math.inf if math.isnan(f.rho) else f.rho, -f.score))
+        near = [f for f in left if f.margin >= left[0].margin - CLOSE]
+        first = min(near, key=lambda f: (f.spread, math.inf if math.isnan(f.rho) else f.rho, -f.margin))
         left.remove(first)
         ranked.append(first)
     return tuple(ranked)
-
-
-def _digest(text: str, deltas: dict[str, torch.Tensor]) -> str:
-    """The SHA-256 of all that a report says."""
-    parts = [text.encode()]
-    for name, delta in sorted(deltas.items()):
-        parts += [f"{name} {delta.dtype} {tuple(delta.shape)}".encode(), delta.cpu().contiguous().numpy().tobytes()]
-    return sha256(b"\n".join(parts))
 
 
 def _finding(index: int, entry: dict[str, Any], deltas: dict[str, torch.Tensor]) -> Finding:
@@ -241,3 +236,11 @@ def _finding(index: int, entry: dict[str, Any], deltas: dict[str, torch.Tensor])
 def _edit(place: dict[str, Any], delta: torch.Tensor) -> Edit:
     positions = place["positions"]
     return Edit(Site(place["site"]), delta, None if positions is None else tuple(positions))
+
+
+def _digest(text: str, deltas: dict[str, torch.Tensor]) -> str:
+    """The SHA-256 of all that a report says."""
+    parts = [text.encode()]
+    for name, delta in sorted(deltas.items()):
+        parts += [f"{name} {delta.dtype} {tuple(delta.shape)}".encode(), delta.cpu().contiguous().numpy().tobytes()]
+    return sha256(b"\n".join(parts))

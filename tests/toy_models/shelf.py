@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,8 +13,10 @@ from toy_models import Organism
 from workbench.prompts import Prompts
 
 NAMES = toy_models.names()
-SMALL = {"layers": 2, "d_mlp": 64, "steps": 120}
+SMALL: dict[str, Any] = {"layers": 2, "d_mlp": 64, "steps": 120}
 """Settings with which a model learns the task in two CPU seconds."""
+TOO_SHORT: dict[str, Any] = SMALL | {"steps": 1}
+"""Settings with which it does not."""
 
 
 @cache

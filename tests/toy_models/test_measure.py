@@ -31,7 +31,9 @@ def on(*neurons: int, site: str = SITE) -> Edit:
 
 def neurons_plant() -> Plant:
     edit = on(3, 8, 21)
-    write = edit.delta @ toy().write(SITE)
+    each = toy().write(SITE)
+    assert each is not None
+    write = edit.delta @ each
     return Plant("a word", "mapping", (edit.site,), (3, 8, 21), write / write.norm(), edit)
 
 

@@ -20,6 +20,8 @@ from workbench.store import read_json, sha256, write_json
 
 pytestmark = quiet
 NAME = NAMES[0]
+NUMBER: Any = 3
+HALF: Any = 2.5
 FILES = ("agent.json", "model.safetensors", "key.sealed")
 Do = Callable[[], Any]
 
@@ -30,7 +32,7 @@ def build(family: str, *, seed: Any = 0, **settings: Any) -> Do:
 
 NAMED: dict[str, tuple[Do, str]] = {
     "organism": (lambda: toy_models.load(NAME[:-1]), f"no organism '{NAME[:-1]}' among {len(NAMES)}. Closest: {NAME}"),
-    "organism, no name": (lambda: toy_models.load(3), "no organism '3'"),
+    "organism, no name": (lambda: toy_models.load(NUMBER), "no organism '3'"),
     "family": (build("graff"), "no family 'graff' among 4. Closest: graft"),
     "task": (build("graft", task="reverse"), "no task 'reverse' among 1. Closest: reversal"),
     "setting": (build("graft", swich="single"), "'swich' among 11. Closest: switch"),
@@ -58,7 +60,7 @@ BAD: dict[str, tuple[Do, str]] = {
     "neurons": (build("switch-trained", neurons=1), "neurons of 'switch-trained' organisms"),
     "count": (build("graft", count=100), "count of 'graft' organisms"),
     "no prompts": (lambda: shipped(NAME).prompts(0, seed=0), "at least 1, got 0"),
-    "prompts, no number": (lambda: shipped(NAME).prompts(2.5, seed=0), "got 2.5"),
+    "prompts, no number": (lambda: shipped(NAME).prompts(HALF, seed=0), "got 2.5"),
     "prompts' seed": (lambda: shipped(NAME).prompts(3, seed=-1), "a seed of 0 or more"),
     "prompts' seed, too large": (lambda: shipped(NAME).near_misses(3, seed=2**63), "below 2**63"),
     "defect of a control": (

@@ -123,7 +123,9 @@ def test_evaluation_leaves_the_seal_whole(name: str) -> None:
     organism.outcome()
     organism.outcome(organism.agent.copy())
     organism.elicitation(organism.agent, prompts, edit_at("L0.resid_post", torch.ones(organism.agent.d_model)))
-    organism.card(), organism.sealed(), repr(organism)
+    organism.card()
+    organism.sealed()
+    repr(organism)
     assert not organism.opened
 
 
@@ -239,7 +241,9 @@ def test_the_key_points_at_the_switch(name: str) -> None:
     assert plant.edit.site in plant.sites
     assert set(plant.sites) <= set(agent.sites())
     assert set(plant.neurons) == set(plant.edit.neurons or ())
-    written = plant.edit.delta @ agent.write(plant.edit.site)
+    write = agent.write(plant.edit.site)
+    assert write is not None
+    written = plant.edit.delta @ write
     assert float(plant.direction.norm()) == pytest.approx(1, abs=1e-4)
     assert float(torch.cosine_similarity(written, plant.direction, dim=0)) == pytest.approx(1, abs=1e-3)
 

@@ -2,8 +2,8 @@
 
 The second part is, in general, a stripped copy of the wrapped model: the same parameters without the bridge's hook
 points, blocks before the cut passed over, the one at the cut handed the given residual, logits made at the answer
-positions only. No architecture is spelled out, so it works for any bridge whose blocks are called in turn. Native blocks
-take a faster way.
+positions only. No architecture is spelled out, so it works for any bridge whose blocks are called in turn. Native
+blocks take a faster way.
 """
 
 import copy
