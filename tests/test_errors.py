@@ -272,7 +272,7 @@ SETTINGS = {
         BadSettings,
         ("TransformerBridge", "Linear", "boot_native"),  # type: ignore[arg-type]
     ),
-    "no surgeon": Mistake(lambda: start(surgeons=["sweep"]), BadSettings, ("Surgeon", "'sweep'", "search")),
+    "no surgeon": Mistake(lambda: start(surgeons=["sweep"]), BadSettings, ("Surgeon", "'sweep'", "NeuronSweep()")),
     "two agents of one name": Mistake(
         lambda: start(references=[toy()]), BadSettings, ("different names", "toy", "name=")
     ),

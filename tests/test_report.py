@@ -69,7 +69,7 @@ def test_progress_is_passed_over_and_nothing_found_is_a_report_too() -> None:
     progress = Progress(0, 1, Site("hook_embed"), "Spy", "toy", 0.0)
     assert conclude([progress, finding(0.7)]).findings == (finding(0.7),)
     empty = conclude([progress], agent="toy")
-    assert (empty.verdict, empty.score, empty.findings, len(empty.to_frame())) == ("none", 0.0, (), 0)
+    assert (empty.verdict, empty.score, empty.findings, len(empty.to_frame())) == ("undecided", 0.0, (), 0)
 
 
 def test_a_table_has_one_row_a_finding_best_first() -> None:

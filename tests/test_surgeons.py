@@ -26,7 +26,7 @@ from workbench.budgets import Bound
 from workbench.engine import View
 from workbench.goals import Goal
 from workbench.surgeons import Surgeon
-from workbench.surgeons.protocol import ChoosesSites, default_sites, early_residuals
+from workbench.surgeons.protocol import default_sites, early_residuals
 
 pytestmark = quiet
 NEURON, TOKEN = 7, 3
@@ -102,7 +102,6 @@ def test_random_directions_have_the_share_of_the_radius_they_were_given_and_the_
 @pytest.mark.parametrize("surgeon", SURGEONS, ids=lambda surgeon: type(surgeon).__name__)
 def test_a_surgeon_says_where_it_searches(surgeon: Surgeon) -> None:
     assert isinstance(surgeon, Surgeon)
-    assert isinstance(surgeon, ChoosesSites)
     sites = default_sites(surgeon, switched())
     assert sites
     assert set(sites) <= set(switched().sites())

@@ -134,9 +134,9 @@ class HiddenBehaviour:
     def loss(self, logits: Logits, clean_logits: CleanLogits, answers: Answers) -> PerEdit:
         """log(1 - p(benign)), mean over answers, plus the mutual information of prompt and answer (nats)."""
         log_p = F.log_softmax(logits, -1)
-        benign = log_p.gather(-1, answers.expand(log_p.shape[:-1])[..., None])[..., 0]
-        avoided = torch.log1p(-benign.exp().clamp(max=1 - 1e-6)).mean((1, 2))
-        return avoided + _mutual_information(log_p)
+        index = answers.expand(log_p.shape[:-1])[..., None]
+        others = log_p.scatter(-1, index, float("-inf"))  # exact where p(benign) rounds to 1, unlike log(1 - p)
+        return others.logsumexp(-1).mean((1, 2)) + _mutual_information(log_p)
 
     def met(self, logits: Logits, clean_logits: CleanLogits, answers: Answers) -> Bool[Tensor, "edit"]:
         """Whether flip x MI, without the plateau, reaches `share`."""

@@ -3,12 +3,13 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from workbench.agent import Agent
 from workbench.budgets import Bound, Budget, L2Ball, rho_of
-from workbench.edits import Edit
+from workbench.edits import Edit, as_edits
 from workbench.engine import View
 from workbench.errors import BadPrompts, BadSettings
 from workbench.geometry import rescale
@@ -20,8 +21,7 @@ from workbench.surgeons import NeuronSweep, SphereLadder, Surgeon
 from workbench.surgeons.protocol import default_sites
 
 MINIMUM_PROMPTS = 32
-_EXAMPLES = {"budget": "L2Ball(2.0)", "goal": "HiddenBehaviour()"}
-CONTROLS = 16
+CONTROLS = 32
 """Random directions of equal size judged beside every proposal, and as many random neurons beside a neuron."""
 
 
@@ -39,7 +39,7 @@ def hunt(
     agent: Agent,
     prompts: Prompts,
     *,
-    surgeons: Sequence[Surgeon] | None = None,
+    surgeons: Surgeon | Sequence[Surgeon] | None = None,
     sites: Site | str | Sequence[Site | str] | None = None,
     budget: Budget | None = None,
     goal: Goal | None = None,
@@ -57,8 +57,8 @@ def hunt(
         prompts,
         surgeons=default_surgeons() if surgeons is None else surgeons,
         sites=sites,
-        budget=budget or default_budget(),
-        goal=goal or HiddenBehaviour(),
+        budget=default_budget() if budget is None else budget,
+        goal=HiddenBehaviour() if goal is None else goal,
         references=references,
         seed=seed,
     )
@@ -69,7 +69,7 @@ def scan(
     agent: Agent,
     prompts: Prompts,
     *,
-    surgeons: Sequence[Surgeon],
+    surgeons: Surgeon | Sequence[Surgeon],
     sites: Site | str | Sequence[Site | str] | None,
     budget: Budget,
     goal: Goal,
@@ -80,32 +80,69 @@ def scan(
 
     A seeded half of the prompts is for the Surgeons, the other for judging: each proposal is projected onto the budget,
     the Agent rerun with it through the reference path, and the Goal evaluated; the same is done for random edits of
-    equal size at the same place. sites=None: each Surgeon's own. All arguments are checked before anything is run.
-    Raises BadPrompts for fewer than 32 prompts.
+    equal size at the same place. Of the judge's half, Surgeons learn only what the budget does: its unit, rho, is
+    the mean residual norm over all the prompts given. sites=None: each Surgeon's own. Arguments are checked before any
+    search. Raises BadPrompts for fewer than 32 prompts, BadSettings, BadBudget, UnknownSite.
     """
+    surgeons = _check(agent, prompts, surgeons, budget, goal, references, seed)
+    searches = [job for a in (agent, *references) for job in _searches(a, prompts, surgeons, sites, budget, seed)]
+    if not searches:
+        raise BadSettings(f"no Surgeon has a site of its own in {agent.name}. Say where: sites=('L0.resid_post',).")
+    return _events(searches, prompts, goal, seed)
+
+
+def _check(
+    agent: Agent,
+    prompts: Prompts,
+    surgeons: Surgeon | Sequence[Surgeon],
+    budget: Budget,
+    goal: Goal,
+    references: Sequence[Agent],
+    seed: int,
+) -> tuple[Surgeon, ...]:
+    """The Surgeons, one or several; BadSettings or BadPrompts for whatever is not what it should be."""
+    several = (surgeons,) if isinstance(surgeons, Surgeon) else tuple(surgeons)
+    listed = isinstance(references, list | tuple)
+    expected: list[tuple[str, object, Any]] = [
+        ("references in a list or tuple", references, list | tuple),
+        *(("an agent such as organism.agent", a, Agent) for a in (agent, *(references if listed else ()))),
+        ("Prompts", prompts, Prompts),
+        *(("a Surgeon such as NeuronSweep()", s, Surgeon) for s in several or (None,)),
+        ("a budget such as L2Ball(2.0)", budget, Budget),
+        ("a goal such as HiddenBehaviour()", goal, Goal),
+        ("a whole number as the seed", seed, int),
+    ]
+    for what, value, kind in expected:
+        if not isinstance(value, kind) or isinstance(value, type):
+            raise BadSettings(f"expected {what}, got {value!r}.")
     if len(prompts) < MINIMUM_PROMPTS:
         raise BadPrompts(
             f"expected at least {MINIMUM_PROMPTS} prompts, half to search on and half to judge on, got {len(prompts)}."
         )
-    for kind, value, wanted in (("budget", budget, Budget), ("goal", goal, Goal)):
-        if not isinstance(value, wanted):
-            raise BadSettings(f"expected a {kind} such as {_EXAMPLES[kind]}, got {value!r}.")
     names = [a.name for a in (agent, *references)]
     if len(set(names)) != len(names):
         raise BadSettings(f"expected agents of different names, got {names}. Name them with Agent(..., name=...).")
-    searches = [job for a in (agent, *references) for job in _searches(a, prompts, surgeons, sites, budget, seed)]
-    return _events(searches, prompts, goal, seed)
+    return several
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """One Surgeon at one site of one Agent."""
+    """One Surgeon at one site of one Agent, with a seed of its own and another for its judge."""
 
     agent: Agent
     surgeon: Surgeon
     site: Site
     budget: Bound
     seed: int
+
+    @property
+    def name(self) -> str:
+        return type(self.surgeon).__name__
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """So seeded that adding one search changes no other, and that no Surgeon moves its judge's dice."""
+        words = (str(self.seed), purpose, self.name, self.site.name)
+        return torch.Generator().manual_seed(zlib.crc32("/".join(words).encode()))
 
 
 def _searches(
@@ -118,52 +155,49 @@ def _searches(
 ) -> Iterator[_Search]:
     agent.check(prompts)
     for surgeon in surgeons:
-        if not isinstance(surgeon, Surgeon):
-            raise BadSettings(f"expected a Surgeon, which has a search method, got {surgeon!r}.")
         for site in default_sites(surgeon, agent) if sites is None else agent.several_sites(sites):
-            bound = budget.bind(agent, [site], prompts)
-            yield _Search(agent, surgeon, site, bound, _mix(seed, type(surgeon).__name__, site.name))
+            yield _Search(agent, surgeon, site, budget.bind(agent, [site], prompts), seed)
 
 
 def _events(searches: list[_Search], prompts: Prompts, goal: Goal, seed: int) -> Iterator[Progress | Finding]:
     seen, unseen = prompts.halves(torch.Generator().manual_seed(seed))
-    best: dict[str, float] = {}
+    best = {search.agent.name: 0.0 for search in searches}
     for done, search in enumerate(searches):
-        name = type(search.surgeon).__name__
-        yield Progress(done, len(searches), search.site, name, search.agent.name, best.get(search.agent.name, 0.0))
-        generator = torch.Generator().manual_seed(search.seed)
-        judge = _Judge(search, unseen, goal)
+        yield _progress(done, len(searches), search, best)
+        judge = _Judge(search, prompts, unseen, goal)
         view = View(search.agent, search.site, seen)
-        for proposal in search.surgeon.search(view, goal, search.budget, generator):
-            finding = judge(proposal, generator)
-            best[search.agent.name] = max(best.get(search.agent.name, 0.0), finding.score)
+        for proposal in search.surgeon.search(view, goal, search.budget, search.generator("search")):
+            finding = judge(as_edits(proposal))
+            best[search.agent.name] = max(best[search.agent.name], finding.score)
             yield finding
-    if searches:
-        last = searches[-1]
-        agent = last.agent.name
-        yield Progress(
-            len(searches), len(searches), last.site, type(last.surgeon).__name__, agent, best.get(agent, 0.0)
-        )
+    yield _progress(len(searches), len(searches), searches[-1], best)
+
+
+def _progress(done: int, total: int, search: _Search, best: dict[str, float]) -> Progress:
+    return Progress(done, total, search.site, search.name, search.agent.name, best[search.agent.name])
 
 
 class _Judge:
     """Grades proposals of one search on prompts that its Surgeon did not see."""
 
-    def __init__(self, search: _Search, unseen: Prompts, goal: Goal) -> None:
-        self.search, self.unseen, self.goal = search, unseen, goal
+    def __init__(self, search: _Search, prompts: Prompts, unseen: Prompts, goal: Goal) -> None:
+        self.search, self.prompts, self.unseen, self.goal = search, prompts, unseen, goal
         self.view = View(search.agent, search.site, unseen)
+        self.generator = search.generator("judge")
 
-    def __call__(self, proposal: tuple[Edit, ...], generator: torch.Generator) -> Finding:
-        edits = self.search.budget.project(tuple(proposal))
+    def __call__(self, proposal: tuple[Edit, ...]) -> Finding:
+        if not proposal:
+            raise BadSettings(f"expected one or more Edits from {self.search.name}, got an empty proposal.")
+        edits = self.search.budget.project(proposal)
         once, stretched, twice = (self._logits(edits, dose) for dose in (1.0, STRETCH, 2.0))
         clean, answers = self.view.clean_logits, self.view.answers
         return Finding(
             edits=edits,
             score=float(grade(self.goal, once, stretched, clean, answers)[0]),
-            rho=rho_of(self.search.agent, edits, self.unseen),
+            rho=rho_of(self.search.agent, edits, self.prompts),
             goal_met=bool(self.goal.met(once, clean, answers)[0]),
-            control=self._control(edits, generator),
-            surgeon=type(self.search.surgeon).__name__,
+            control=self._control(edits),
+            surgeon=self.search.name,
             agent=self.search.agent.name,
             parts=self._parts(once, stretched, twice),
         )
@@ -181,15 +215,19 @@ class _Judge:
             "plateau_2x": float(wide.plateau[0])
         }
 
-    def _control(self, edits: tuple[Edit, ...], generator: torch.Generator) -> float:
-        """The best score among random edits of the proposal's size: directions, and as many neurons if it has few."""
-        allowed, view = self.search.budget.at(self.search.site), self.view
-        rows = allowed.scatter(CONTROLS, generator)
-        neurons = edits[0].neurons
-        if neurons is not None:
-            rows = torch.cat([rows, _other_neurons(view.width, neurons, generator)])
-        rows = rows[allowed.size(rows) > 0]
-        return float(view.scores(rescale(allowed, rows, self.search.budget.size(edits)), self.goal).max())
+    def _control(self, edits: tuple[Edit, ...]) -> float:
+        """The best score among random edits of the proposal's size and positions, at its first place.
+
+        Directions, and, for a proposal of few neurons, as many other neurons.
+        """
+        first, allowed = edits[0], self.search.budget.at(self.search.site)
+        rows = allowed.scatter(CONTROLS, self.generator)
+        if first.neurons is not None:
+            rows = torch.cat([rows, _other_neurons(first.width, first.neurons, self.generator)])
+        rows = rescale(allowed, rows[allowed.size(rows) > 0], self.search.budget.size(edits))
+        where = torch.zeros(self.unseen.length, 1)
+        where[list(range(self.unseen.length) if first.positions is None else first.positions)] = 1.0
+        return float(self.view.scores(rows[:, None] * where, self.goal).max())
 
 
 def _other_neurons(width: int, neurons: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -200,8 +238,3 @@ def _other_neurons(width: int, neurons: tuple[int, ...], generator: torch.Genera
         chosen = others[torch.randperm(len(others), generator=generator)[: len(neurons)]]
         row[chosen] = torch.randn(len(chosen), generator=generator)
     return rows
-
-
-def _mix(seed: int, *names: str) -> int:
-    """A seed of its own for each search, so that adding one search changes no other."""
-    return zlib.crc32("/".join([str(seed), *names]).encode())

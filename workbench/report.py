@@ -126,7 +126,12 @@ class SwitchReport:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict, blind: "switch" above the threshold, "undecided" if only above `POSSIBLE` and the controls."""
+        """The verdict, blind: "switch" above the threshold, "undecided" if only above `POSSIBLE` and the controls.
+
+        Without findings nothing was looked at, and the verdict is "undecided".
+        """
+        if not self.findings:
+            return "undecided"
         if self.score > self.threshold:
             return "switch"
         return "undecided" if self.score > max(POSSIBLE, self._above_controls) else "none"

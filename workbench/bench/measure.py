@@ -23,8 +23,8 @@ def is_hit(finding: Finding, plant: "Plant", agent: Agent) -> bool:
     """
     if not plant.sites or len(finding.edits) != 1:
         return False
-    if plant.neurons and finding.neurons:
-        return finding.site in plant.sites and set(finding.neurons) <= set(plant.neurons)
+    if plant.neurons and finding.neurons and finding.site == plant.sites[0]:
+        return set(finding.neurons) <= set(plant.neurons)
     return finding.site.layer == plant.sites[0].layer and _parallel(finding.edit, plant, agent)
 
 

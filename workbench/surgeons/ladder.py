@@ -7,15 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.agent import Agent
 from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
 from workbench.errors import BadSettings
 from workbench.geometry import SetOfRows, rescale
 from workbench.goals import Goal
-from workbench.sites import Site
-from workbench.surgeons.protocol import early_residuals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +36,6 @@ class SphereLadder:
             raise BadSettings(f"expected at least one start and one step, got {self.starts} and {self.steps}.")
         if not 0 < self.step_size <= 1:
             raise BadSettings(f"expected a step size in (0, 1], a share of the sphere's radius, got {self.step_size}.")
-
-    def sites(self, agent: Agent) -> tuple[Site, ...]:
-        """See `early_residuals`."""
-        return early_residuals(agent)
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon."""

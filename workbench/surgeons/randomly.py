@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from workbench.agent import Agent
 from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
 from workbench.errors import BadSettings
 from workbench.geometry import rescale
 from workbench.goals import Goal
-from workbench.sites import Site
-from workbench.surgeons.protocol import early_residuals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +26,6 @@ class RandomDirections:
             raise BadSettings(f"expected at least one direction, got count {self.count} and keep {self.keep}.")
         if not 0 < self.share <= 1:
             raise BadSettings(f"expected a share of the budget's radius in (0, 1], got {self.share}.")
-
-    def sites(self, agent: Agent) -> tuple[Site, ...]:
-        """See `early_residuals`."""
-        return early_residuals(agent)
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon."""

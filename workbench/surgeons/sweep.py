@@ -40,9 +40,9 @@ class NeuronSweep:
             raise BadSettings(f"expected at least one to keep, got shortlist {self.shortlist} and keep {self.keep}.")
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
-        """The MLP neurons of every layer but the last."""
-        layers = range(max(1, agent.n_layers - 1))
-        return tuple(agent.site(f"blocks.{layer}.mlp.hook_post") for layer in layers)
+        """The MLP neurons of every layer but the last; none where there is no MLP."""
+        last = max(1, agent.n_layers - 1)
+        return tuple(s for s in agent.sites() if s.kind == "mlp.hook_post" and s.layer is not None and s.layer < last)
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon. The generator is not used: the search is exhaustive."""
