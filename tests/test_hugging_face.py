@@ -1,6 +1,7 @@
 """Bridges of Hugging Face architectures: the engine is exact on them too, without a line about any of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,14 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHead
 from workbench import Agent, Prompts
 from workbench.engine import View
 
-SHAPE = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
-COMMON = {"vocab_size": 50, "max_position_embeddings": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SHAPE: dict[str, Any] = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+COMMON: dict[str, Any] = {
+    "vocab_size": 50,
+    "max_position_embeddings": 32,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 MODELS = {
     "gpt2": (GPT2LMHeadModel, GPT2Config(n_layer=3, n_embd=32, n_head=4, n_positions=32, vocab_size=50)),
     "neox": (GPTNeoXForCausalLM, GPTNeoXConfig(**SHAPE, **COMMON)),

@@ -33,7 +33,6 @@ def test_a_site_has_a_layer_and_a_kind_and_twins_in_other_layers(layer: int, kin
     site = Site(f"blocks.{layer}.{kind}")
     assert (site.layer, site.kind) == (layer, kind)
     assert Site.parse(site.short) == site
-    assert site.at_layer(3) == Site(f"blocks.3.{kind}")
 
 
 def test_sites_outside_the_blocks_have_no_layer() -> None:

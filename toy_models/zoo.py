@@ -162,7 +162,12 @@ def _recipe(family: str, task: str, seed: int, settings: dict[str, Any]) -> dict
 def _source_version() -> str:
     """A hash over everything that decides what a recipe gives, so that a cache never outlives the code."""
     here = Path(__file__).parent
-    files = [here / "accept.py", *sorted(here.glob("plants/*.py")), *sorted(here.glob("tasks/*.py"))]
+    files = [
+        here / "accept.py",
+        here / "families.py",
+        *sorted(here.glob("plants/*.py")),
+        *sorted(here.glob("tasks/*.py")),
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,7 +143,7 @@ class Agent:
             f"Closest: {closest(site.short, known)}. agent.sites() lists them."
         )
 
-    def several_sites(self, names: str | Site | Sequence[str | Site]) -> tuple[Site, ...]:
+    def several_sites(self, names: str | Site | Iterable[str | Site]) -> tuple[Site, ...]:
         """One Site or several, by name. Raises UnknownSite for one there is not, or for none at all."""
         given = [names] if isinstance(names, str | Site) else list(names)
         if not given:

@@ -8,6 +8,7 @@ into the residual stream, relative to the mean residual norm there; sizes in act
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -15,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.edits import Edit, as_edits
-from workbench.errors import BadBudget
+from workbench.errors import BadBudget, BadEdit
 from workbench.geometry import Ellipsoid, SetOfRows, WeightedL1, WeightedLInf
 from workbench.sites import Site
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Unit = Literal["rho", "activation"]
 Norm = Literal["l1", "l2", "linf"]
+Sites = Site | str | Iterable[Site | str]
 _Edits = TypeVar("_Edits", Edit, tuple[Edit, ...], list[Edit])
 
 
@@ -32,7 +34,7 @@ _Edits = TypeVar("_Edits", Edit, tuple[Edit, ...], list[Edit])
 class Budget(Protocol):
     """What a Surgeon may spend."""
 
-    def bind(self, agent: "Agent", sites: Iterable[Site | str], prompts: "Prompts") -> "Bound":
+    def bind(self, agent: "Agent", sites: Sites, prompts: "Prompts") -> "Bound":
         """The Budget in the units of this Agent's sites, measured on these prompts."""
         ...
 
@@ -45,8 +47,10 @@ class _Ball:
     unit: Unit = "rho"
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.radius, int | float) and isfinite(self.radius) and self.radius > 0):
+        number = isinstance(self.radius, Real) and not isinstance(self.radius, bool)
+        if not (number and isfinite(self.radius) and self.radius > 0):
             raise BadBudget(f"expected a positive radius, got {self.radius!r}.")
+        object.__setattr__(self, "radius", float(self.radius))
         if self.unit not in ("rho", "activation"):
             raise BadBudget(f"expected the unit 'rho' or 'activation', got {self.unit!r}.")
 
@@ -60,7 +64,7 @@ class L2Ball(_Ball):
     that restriction it would be unbounded.
     """
 
-    def bind(self, agent: "Agent", sites: Iterable[Site | str], prompts: "Prompts") -> "Bound":
+    def bind(self, agent: "Agent", sites: Sites, prompts: "Prompts") -> "Bound":
         """See Budget. Raises BadBudget for rho at a site without a linear write."""
         return _bind(self, "l2", agent, sites, prompts)
 
@@ -69,7 +73,7 @@ class L2Ball(_Ball):
 class L1Ball(_Ball):
     """Sum over activations of the norm of what each writes (rho) or of its absolute delta (activation)."""
 
-    def bind(self, agent: "Agent", sites: Iterable[Site | str], prompts: "Prompts") -> "Bound":
+    def bind(self, agent: "Agent", sites: Sites, prompts: "Prompts") -> "Bound":
         """See Budget. Raises BadBudget for rho at a site without a linear write."""
         return _bind(self, "l1", agent, sites, prompts)
 
@@ -78,7 +82,7 @@ class L1Ball(_Ball):
 class LInfBall(_Ball):
     """Largest norm of what any one activation writes (rho), or its largest absolute delta (activation)."""
 
-    def bind(self, agent: "Agent", sites: Iterable[Site | str], prompts: "Prompts") -> "Bound":
+    def bind(self, agent: "Agent", sites: Sites, prompts: "Prompts") -> "Bound":
         """See Budget. Raises BadBudget for rho at a site without a linear write."""
         return _bind(self, "linf", agent, sites, prompts)
 
@@ -106,15 +110,22 @@ class Bound:
     def size(self, edits: Edit | Sequence[Edit]) -> float:
         """The largest size, over edits and positions, in the Budget's unit. 0 for no edits."""
         several = _apart(as_edits(edits))
-        return max((float(self.at(e.site).size(e.delta).max()) for e in several), default=0.0)
+        return max((float(self._fitting(e).size(e.delta).max()) for e in several), default=0.0)
 
     def project(self, edits: _Edits) -> _Edits:
         """The nearest allowed point: each edit moved as little as possible (Euclidean, in activation units)."""
-        return _each(edits, lambda e: Edit(e.site, self.at(e.site).project(e.delta), e.positions))
+        return _each(edits, lambda e: Edit(e.site, self._fitting(e).project(e.delta), e.positions))
 
     def extreme(self, direction: _Edits) -> _Edits:
         """An allowed point that maximises the inner product with `direction`."""
-        return _each(direction, lambda e: Edit(e.site, self.at(e.site).extreme(e.delta), e.positions))
+        return _each(direction, lambda e: Edit(e.site, self._fitting(e).extreme(e.delta), e.positions))
+
+    def _fitting(self, edit: Edit) -> SetOfRows:
+        """The allowed vectors at the edit's site; BadEdit for an edit of another width."""
+        rows = self.at(edit.site)
+        if edit.width != rows.width:
+            raise BadEdit(f"expected a delta of width {rows.width} at {edit.site}, got {edit.width}.")
+        return rows
 
 
 def _each(edits: _Edits, change: Callable[[Edit], Edit]) -> _Edits:
@@ -135,9 +146,8 @@ def _apart(edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     return edits
 
 
-def _bind(ball: _Ball, norm: Norm, agent: "Agent", sites: Iterable[Site | str], prompts: "Prompts") -> Bound:
-    resolved = [agent.site(site) for site in sites]
-    return Bound(ball, {site: _rows(ball, norm, agent, site, prompts) for site in resolved})
+def _bind(ball: _Ball, norm: Norm, agent: "Agent", sites: Sites, prompts: "Prompts") -> Bound:
+    return Bound(ball, {site: _rows(ball, norm, agent, site, prompts) for site in agent.several_sites(sites)})
 
 
 def _rows(ball: _Ball, norm: Norm, agent: "Agent", site: Site, prompts: "Prompts") -> SetOfRows:

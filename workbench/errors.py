@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any, Protocol, runtime_checkable
 
 
 class WorkbenchError(ValueError):
@@ -45,6 +46,22 @@ def closest(name: str, known: Iterable[str], count: int = 3) -> str:
     known = list(known)
     near = get_close_matches(name, known, n=count, cutoff=0.4) or known[:8]
     return ", ".join(near) if near else "none"
+
+
+@runtime_checkable
+class _Told(Protocol):
+    """What a pydantic ValidationError tells."""
+
+    def errors(self) -> Any: ...
+
+
+def refused(error: _Told, what: str, known: Iterable[str]) -> WorkbenchError:
+    """A pydantic ValidationError as UnknownName or BadSettings: the first thing wrong with the settings of `what`."""
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"])) or "settings"
+    if first["type"] == "extra_forbidden":
+        return unknown(f"setting of {what}", name, known, "Choose one of them.")
+    return BadSettings(f"{name} of {what}: {first['msg']}, got {first['input']!r}.")
 
 
 def unknown(kind: str, name: str, known: Iterable[str], cure: str) -> UnknownName:

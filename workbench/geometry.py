@@ -30,6 +30,11 @@ class SetOfRows(Protocol):
         """The largest size of a member."""
         ...
 
+    @property
+    def width(self) -> int:
+        """Number of coordinates."""
+        ...
+
     def size(self, rows: Rows) -> Sizes:
         """The size of each row, in the unit of the radius."""
         ...
@@ -53,6 +58,11 @@ class WeightedL1:
 
     weights: Float[Tensor, "width"]
     radius: float
+
+    @property
+    def width(self) -> int:
+        """See SetOfRows."""
+        return len(self.weights)
 
     def size(self, rows: Rows) -> Sizes:
         """See SetOfRows."""
@@ -96,6 +106,11 @@ class WeightedLInf:
         w = _on(self.weights, rows)
         return torch.where(w > 0, self.radius * _INSIDE / w.clamp_min(1e-300), torch.zeros_like(w))
 
+    @property
+    def width(self) -> int:
+        """See SetOfRows."""
+        return len(self.weights)
+
     def size(self, rows: Rows) -> Sizes:
         """See SetOfRows."""
         return (rows.double().abs() * _on(self.weights, rows)).amax(-1).to(rows.dtype)
@@ -133,6 +148,11 @@ class Ellipsoid:
         """The ellipsoid of that matrix; its axes are found once."""
         basis, stretch = _axes(matrix.double())
         return cls(matrix.double(), radius, len(stretch), basis, stretch)
+
+    @property
+    def width(self) -> int:
+        """See SetOfRows."""
+        return len(self.matrix)
 
     def size(self, rows: Rows) -> Sizes:
         """Euclidean norm of what each row writes."""

@@ -1,19 +1,19 @@
 """The loss over edits, as labelled grids: every neuron at every dose, and the plane through two edits. No colours."""
 
+import operator
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from workbench.agent import Agent
 from workbench.budgets import mean_residual_norm
 from workbench.edits import Edit, as_edits
 from workbench.engine import View
-from workbench.errors import BadEdit
+from workbench.errors import BadEdit, BadSettings
 from workbench.goals import Goal, UntargetedLoss
 from workbench.prompts import Prompts
 from workbench.sites import Site
@@ -25,23 +25,22 @@ def losses(agent: Agent, prompts: Prompts, edits: Sequence[Edit], *, goal: Goal 
     """The loss of each edit alone on each prompt alone: dims (edit, prompt).
 
     goal=None: cross-entropy of the benign answers, in nats, mean over answers. The unedited losses are in the
-    coordinate `unedited` (prompt). Raises BadEdit for edits that do not fit.
+    coordinate `unedited` (prompt). A goal that compares prompts with each other, as HiddenBehaviour does, sees one at a
+    time here, so its mutual information is 0. Raises BadEdit for edits that do not fit.
     """
-    goal, several = goal or UntargetedLoss(), as_edits(edits)
+    goal, several = _goal(goal), as_edits(edits)
     agent.check(prompts)
     agent.check_edits(several, prompts)
-    numbered = sorted(enumerate(several), key=lambda pair: agent.site(pair[1].site))
     values = np.zeros((len(several), len(prompts)), dtype=np.float32)
-    for site, group in groupby(numbered, key=lambda pair: agent.site(pair[1].site)):
-        view, members = View(agent, site, prompts), list(group)
-        for index, edit in members:
-            logits = view.logits(edit.at(prompts.length)[None])
-            values[index] = _each_prompt(view, logits, goal)
+    for site in {agent.site(edit.site) for edit in several}:
+        own = [i for i, edit in enumerate(several) if agent.site(edit.site) == site]
+        view = View(agent, site, prompts)
+        for start in range(0, len(own), _CHUNK):
+            chunk = own[start : start + _CHUNK]
+            logits = view.logits(torch.stack([several[i].at(prompts.length) for i in chunk]))
+            values[chunk] = _each_prompt(logits, view.clean_logits, view.answers, goal)
     clean = agent.logits(prompts)
-    unedited = [
-        float(goal.loss(clean[None, i : i + 1], clean[i : i + 1], prompts.answers[i : i + 1].to(clean.device)))
-        for i in range(len(prompts))
-    ]
+    unedited = _each_prompt(clean[None], clean, prompts.answers.to(clean.device), goal)[0]
     return xr.DataArray(
         values,
         dims=("edit", "prompt"),
@@ -51,9 +50,35 @@ def losses(agent: Agent, prompts: Prompts, edits: Sequence[Edit], *, goal: Goal 
     )
 
 
-def _each_prompt(view: View, logits: Float[Tensor, "1 prompt answer vocab"], goal: Goal) -> list[float]:
-    rows = range(len(view.prompts))
-    return [float(goal.loss(logits[:, i : i + 1], view.clean_logits[i : i + 1], view.answers[i : i + 1])) for i in rows]
+def _each_prompt(
+    logits: Float[Tensor, "edit prompt answer vocab"],
+    clean: Float[Tensor, "prompt answer vocab"],
+    answers: Int64[Tensor, "prompt answer"],
+    goal: Goal,
+) -> np.ndarray:
+    """[edit, prompt]."""
+    one = (slice(i, i + 1) for i in range(len(answers)))
+    return torch.stack([goal.loss(logits[:, i], clean[i], answers[i]) for i in one], 1).cpu().numpy()
+
+
+def _goal(goal: Goal | None) -> Goal:
+    """The goal, or the default; BadSettings for what is none."""
+    if goal is None:
+        return UntargetedLoss()
+    if isinstance(goal, type) or not isinstance(goal, Goal):
+        raise BadSettings(f"expected a goal such as UntargetedLoss(), got {goal!r}.")
+    return goal
+
+
+def _numbers(what: str, values: object) -> list[float]:
+    """One or more finite numbers, or BadEdit."""
+    try:
+        found = np.asarray(list(values), dtype=float)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        found = np.asarray([])
+    if found.ndim != 1 or not len(found) or not np.isfinite(found).all():
+        raise BadEdit(f"expected one or more finite {what}, got {values!r}.")
+    return found.tolist()
 
 
 def sweep(
@@ -73,13 +98,13 @@ def sweep(
     prompts and answers, in nats. `attrs["unedited"]` is the loss without an edit.
     Raises BadEdit for neurons, doses or positions that do not exist, before anything is run.
     """
-    goal = goal or UntargetedLoss()
+    goal = _goal(goal)
     if isinstance(site, str | Site):
         return _sweep_site(agent, prompts, agent.site(site), _checked(agent, site, neurons, doses), positions, goal)
     jobs = [(s, _checked(agent, s, neurons, doses)) for s in agent.several_sites(site)]
     grids = [_sweep_site(agent, prompts, s, chosen, positions, goal) for s, chosen in jobs]
     names = xr.DataArray([s.short for s, _ in jobs], dims="site", name="site")
-    return xr.concat(grids, dim=names, join="outer", combine_attrs="override")
+    return xr.concat(grids, dim=names, join="outer", combine_attrs="drop_conflicts")
 
 
 def landscape(
@@ -95,9 +120,7 @@ def landscape(
 
     The two Edits may be at different sites; they apply jointly. goal=None: mean cross-entropy, in nats.
     """
-    goal, values = goal or UntargetedLoss(), np.asarray(radii, dtype=float)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise BadEdit(f"expected one or more finite radii, got {radii!r}.")
+    goal, values = _goal(goal), np.asarray(_numbers("radii", radii))
     agent.check_edits((first, second), prompts)
     loss = _same_site_plane if first.site == second.site else _two_site_plane
     grid = loss(agent, prompts, first, second, values, goal)
@@ -135,14 +158,14 @@ def _checked(
 ) -> tuple[list[int], list[float]]:
     """The neurons and doses, if they exist."""
     width = agent.width(site)
-    chosen = list(range(width)) if neurons is None else [int(n) for n in neurons]
+    try:
+        chosen = list(range(width)) if neurons is None else [operator.index(n) for n in neurons]
+    except TypeError:
+        raise BadEdit(f"expected neurons as whole numbers in 0..{width - 1}, got {neurons!r}.") from None
     outside = [n for n in chosen if not 0 <= n < width]
     if outside or not chosen:
         raise BadEdit(f"expected neurons in 0..{width - 1} at {agent.site(site)}, got {outside or 'none'}.")
-    amounts = np.asarray(list(doses), dtype=float)
-    if not len(amounts) or not np.isfinite(amounts).all():
-        raise BadEdit(f"expected one or more finite doses, got {doses!r}.")
-    return chosen, amounts.tolist()
+    return chosen, _numbers("doses", doses)
 
 
 def _sweep_site(

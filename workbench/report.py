@@ -247,5 +247,8 @@ def _digest(text: str, deltas: dict[str, torch.Tensor]) -> str:
     """The SHA-256 of all that a report says."""
     parts = [text.encode()]
     for name, delta in sorted(deltas.items()):
-        parts += [f"{name} {delta.dtype} {tuple(delta.shape)}".encode(), delta.cpu().contiguous().numpy().tobytes()]
+        parts += [
+            f"{name} {delta.dtype} {tuple(delta.shape)}".encode(),
+            delta.cpu().contiguous().view(torch.uint8).numpy().tobytes(),
+        ]
     return sha256(b"\n".join(parts))

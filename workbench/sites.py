@@ -57,12 +57,6 @@ class Site:
             return self.name
         return ".".join([f"L{self.layer}", *path, last.removeprefix("hook_")])
 
-    def at_layer(self, layer: int) -> "Site":
-        """The same kind of Site in another block."""
-        if self.layer is None:
-            raise UnknownSite(f"{self.name!r} is not inside a block, so it has no twin in layer {layer}.")
-        return Site(f"blocks.{layer}.{self.kind}")
-
     def __str__(self) -> str:
         return self.short
 

@@ -4,7 +4,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from workbench.errors import BadSettings, unknown
+from workbench.errors import refused
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -40,12 +40,7 @@ class PlantSettings(Settings):
 
 def read(kind: type[S], family: str, given: dict[str, Any]) -> S:
     """Settings of that kind from what the user gave; UnknownName for a name, BadSettings for a value."""
-    for name in given:
-        if name not in kind.model_fields:
-            raise unknown(f"setting of {family!r} organisms", name, kind.model_fields, "Choose one of them.")
     try:
         return kind(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "settings"
-        raise BadSettings(f"{where} of {family!r} organisms: {first['msg']}, got {first['input']!r}.") from None
+        raise refused(error, f"{family!r} organisms", kind.model_fields) from None

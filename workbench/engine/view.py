@@ -133,5 +133,7 @@ class View:
         try:
             expected, found = self._run_hooks(probe), self._run_suffix(suffix, probe)
             return bool((found - expected).abs().max() <= _EXACT * (1 + expected.abs().max()))
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, TypeError, AttributeError):
             return False

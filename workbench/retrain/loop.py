@@ -17,11 +17,12 @@ from workbench.prompts import Prompts
 from workbench.report import SwitchReport
 from workbench.retrain.attacks import Ascent, Noise, cross_entropy
 from workbench.retrain.recipes import Recipe
+from workbench.store import sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that is needed to go on after step `number`, from the Agent named `of`, as if nothing had happened."""
+    """All that is needed to go on after step `number` as if nothing had happened; `of`: the run it belongs to."""
 
     number: int
     of: str
@@ -32,7 +33,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of retraining: 1-based number, mean losses in nats, CPU seconds since the start.
+    """One step of retraining: 1-based number, mean losses in nats, CPU seconds spent in the loop.
 
     `agent` and `checkpoint` copy the model as it is when they are asked for: ask before the loop goes on.
     """
@@ -74,12 +75,21 @@ def retrain(
         raise BadSettings(f"expected a recipe such as LAT(), got {recipe!r}.")
     agent.check(prompts)
     start = resume.checkpoint if isinstance(resume, Step) else resume
-    if start is not None and start.of != agent.name:
+    run = _identity(agent, prompts, recipe, seed)
+    if start is not None and start.of != run:
         raise BadSettings(
-            f"expected a checkpoint of {agent.name}, got one of {start.of}. Give the agent it began from."
+            f"expected a checkpoint of the run {run}, got one of {start.of}. "
+            "Resume with the same agent, prompts, recipe and seed."
         )
     layers, attack = recipe.layers(agent, report), recipe.attack(report)
-    return _steps(_Run(agent, prompts, recipe, layers, start, seed), attack)
+    return _steps(_Run(agent, prompts, recipe, layers, start, seed, run), attack)
+
+
+def _identity(agent: Agent, prompts: Prompts, recipe: Recipe, seed: int) -> str:
+    """What a run is of, so that a checkpoint of another is not taken for one of this. More steps make the same run."""
+    settings = {name: value for name, value in vars(recipe).items() if name != "steps"}
+    rows = sha256(prompts.tokens.cpu().numpy().tobytes() + prompts.answers.cpu().numpy().tobytes())[:8]
+    return f"{type(recipe).__name__}({settings}) on {agent.name}, prompts {rows}, seed {seed}"
 
 
 class _Run:
@@ -93,8 +103,9 @@ class _Run:
         layers: tuple[int, ...],
         start: Checkpoint | None,
         seed: int,
+        identity: str,
     ) -> None:
-        self.recipe, self.layers, self.of = recipe, layers, agent.name
+        self.recipe, self.layers, self.of = recipe, layers, identity
         self.agent = (agent if start is None else start.agent).copy(name=f"{agent.name} after {type(recipe).__name__}")
         parameters = [p.requires_grad_(True) for p in self.agent.weights().values()]
         self.optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0)
@@ -120,8 +131,9 @@ class _Run:
 
 
 def _steps(run: _Run, attack: Ascent | Noise | None) -> Iterator[Step]:
-    began = time.process_time()
+    spent = 0.0
     while run.done < run.recipe.steps:
+        began = time.process_time()
         split, tokens, answers = run.draw()
         clean, adversarial = _losses(split, tokens, answers, attack, run.generator)
         total = run.recipe.clean_weight * clean + (0 if adversarial is None else adversarial)
@@ -129,8 +141,9 @@ def _steps(run: _Run, attack: Ascent | Noise | None) -> Iterator[Step]:
         total.backward()
         run.optimizer.step()
         run.done += 1
+        spent += time.process_time() - began
         against = float("nan") if adversarial is None else float(adversarial.detach())
-        yield Step(run.done, float(clean.detach()), against, time.process_time() - began, run.checkpoint)
+        yield Step(run.done, float(clean.detach()), against, spent, run.checkpoint)
 
 
 def _losses(

@@ -1,14 +1,14 @@
 """Recipes: frozen settings of the one retraining loop."""
 
 from collections.abc import Sequence
-from math import isnan, nan
-from typing import Protocol, runtime_checkable
+from math import isnan
+from typing import Annotated, Any, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from workbench.agent import Agent
-from workbench.errors import BadSettings
-from workbench.report import SwitchReport
+from workbench.errors import BadSettings, refused
+from workbench.report import Finding, SwitchReport
 from workbench.retrain.attacks import Ascent, Noise
 from workbench.sites import Site
 
@@ -41,6 +41,24 @@ class _Settings(BaseModel):
     batch: int = Field(default=64, ge=1, description="prompts a step")
     clean_weight: float = Field(default=1.0, ge=0, description="weight of the loss on unedited prompts")
 
+    def __init__(self, **given: Any) -> None:
+        """The settings. Raises UnknownName for a name there is not, BadSettings for a value out of range."""
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise refused(error, type(self).__name__, type(self).model_fields) from None
+
+
+def _names(sites: Any) -> Any:
+    """One Site or several, by object or by name, as names."""
+    if sites is None:
+        return None
+    several = [sites] if isinstance(sites, str | Site) else sites
+    return tuple(site.name if isinstance(site, Site) else site for site in several)
+
+
+_Sites = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_names)]
+
 
 class LAT(_Settings):
     """Latent adversarial training: behave under edits of the residual stream (Jermyn 2022; Casper et al. 2024).
@@ -48,10 +66,11 @@ class LAT(_Settings):
     sites: where, by the residual stream they write to; None takes the site of a report's best finding, else every
     layer that leaves at least two blocks after it, one drawn each step. eps: radius at each position as a share of
     the residual norm there; None takes 0.6, or, given a report, the size that was found to suffice, within 0.6..0.75
-    (smaller, a switch can survive beyond the radius; larger, the adversary always wins).
+    (smaller, a switch can survive beyond the radius; larger, the adversary always wins). A report whose verdict is
+    "none" tells nothing, and the defaults are taken.
     """
 
-    sites: tuple[str, ...] | None = Field(default=None, min_length=1)
+    sites: _Sites | None = None
     eps: float | None = Field(default=None, gt=0)
     inner_steps: int = Field(default=4, ge=1, description="steps of the adversary")
 
@@ -59,16 +78,17 @@ class LAT(_Settings):
         """See Recipe."""
         if self.sites is not None:
             return _cuts(agent, self.sites)
-        if report is not None and report.findings:
-            return _cuts(agent, [report.best.site])
+        if (best := _told(report)) is not None:
+            return _cuts(agent, [best.site])
         return tuple(range(1, max(1, agent.n_layers - 2) + 1))
 
     def attack(self, report: SwitchReport | None) -> Ascent:
         """See Recipe."""
         if self.eps is not None:
             return Ascent(self.eps, self.inner_steps)
-        found = report.best.rho if report is not None and report.findings else nan
-        return Ascent(0.6 if isnan(found) else min(max(found, 0.6), 0.75), self.inner_steps)
+        best = _told(report)
+        found = 0.6 if best is None or isnan(best.rho) else best.rho
+        return Ascent(min(max(found, 0.6), 0.75), self.inner_steps)
 
 
 class EmbeddingAT(_Settings):
@@ -89,7 +109,7 @@ class EmbeddingAT(_Settings):
 class LatentNoise(_Settings):
     """Random edits in place of adversarial ones, at the sites LAT would choose (a control arm)."""
 
-    sites: tuple[str, ...] | None = Field(default=None, min_length=1)
+    sites: _Sites | None = None
     rho: float = Field(default=1.0, gt=0)
 
     def layers(self, agent: Agent, report: SwitchReport | None) -> tuple[int, ...]:
@@ -111,6 +131,11 @@ class FineTune(_Settings):
     def attack(self, report: SwitchReport | None) -> None:
         """See Recipe."""
         return
+
+
+def _told(report: SwitchReport | None) -> Finding | None:
+    """The finding to train against, if a report has one that is worth it."""
+    return report.best if report is not None and report.findings and report.verdict != "none" else None
 
 
 def _cuts(agent: Agent, sites: Sequence[Site | str]) -> tuple[int, ...]:
