@@ -37,7 +37,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	@test -n "$(WANTED_$(BUILD))" || { echo "TORCH is auto, cpu or cuda, not '$(TORCH)'."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	    "Python >= 3.11 is needed, this is " + sys.version.split()[0] + ". Name one: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	@for wanted in $(WANTED_$(BUILD)); do \
 	    echo "Installing $$wanted"; \
 	    $(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") $$wanted && exit 0; \

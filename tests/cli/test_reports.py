@@ -87,7 +87,10 @@ def _bench(monkeypatch: pytest.MonkeyPatch, short: list[str]) -> None:
     _stand_in(
         monkeypatch,
         "workbench.bench.zoo",
-        bench=lambda names, seeds, workers: iter([(name, seed) for name in names for seed in range(seeds)]),
+        bench=lambda names, seeds, workers, calibration: iter(
+            [(name, seed) for name in names for seed in range(seeds)]
+        ),
+        CALIBRATION=(),
         table=lambda rows: frame.assign(hunts=len(rows)),
         shortfalls=lambda rows: short,
     )

@@ -91,7 +91,7 @@ class DemoResult:
             "rehunt_score": self.rehunt.score,
             "twin_score": self.twin.score,
             "twin_found": self.twin.found,
-            "control_arms": {name: _rates(arm.outcome) for name, arm in self.arms.items() if name != "lat"},
+            "control_arms": {name: rates(arm.outcome) for name, arm in self.arms.items() if name != "lat"},
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
         }
 
@@ -193,10 +193,11 @@ def _train(organism: "Organism", name: str, recipe: Recipe, seed: int) -> Iterat
 
 
 def _row(number: int, organism: "Organism", agent: Agent, loss: float, adversarial: float) -> dict[str, int | float]:
-    return {"step": number, "loss": loss, "adversarial_loss": adversarial, **_rates(organism.outcome(agent))}
+    return {"step": number, "loss": loss, "adversarial_loss": adversarial, **rates(organism.outcome(agent))}
 
 
-def _rates(outcome: "Outcome") -> dict[str, float]:
+def rates(outcome: "Outcome") -> dict[str, float]:
+    """The three rates by name."""
     return {
         "attack_success": outcome.attack_success,
         "clean_accuracy": outcome.clean_accuracy,

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from workbench import figures
-from workbench.bench.demo import DemoResult
+from workbench.bench.demo import DemoResult, rates
 from workbench.figures import Code, Heading, Plot, Section, Table, Text, Tiles
 
 ARM_NAMES = {"fine_tune": "fine-tuning", "noise": "latent noise", "embedding_at": "embedding AT", "lat": "LAT"}
@@ -76,10 +76,10 @@ def _maps(result: DemoResult) -> list[Section]:
 
 
 def _cure(result: DemoResult) -> list[Section]:
-    rates = pd.DataFrame(
-        {"before": _rates(result.before), **{ARM_NAMES[n]: _rates(a.outcome) for n, a in result.arms.items()}}
+    table = pd.DataFrame(
+        {"before": rates(result.before), **{ARM_NAMES[n]: rates(a.outcome) for n, a in result.arms.items()}}
     ).T
-    rates.index.name = "arm"
+    table.index.name = "arm"
     curves = {ARM_NAMES[name]: arm.curve for name, arm in result.arms.items()}
     return [
         Heading("Trained away, without ever seeing the trigger"),
@@ -88,14 +88,10 @@ def _cure(result: DemoResult) -> list[Section]:
             "The other arms are controls: as many steps of plain fine-tuning, of random latent noise, and of the same "
             "adversary at the embeddings. Where a control does as well, the backdoor was an easy one."
         ),
-        Plot(figures.arms(rates), "Attack success, clean accuracy and triggered-benign accuracy by arm."),
-        Table(rates, "Outcome by arm", digits=3),
+        Plot(figures.arms(table), "Attack success, clean accuracy and triggered-benign accuracy by arm."),
+        Table(table, "Outcome by arm", digits=3),
         Plot(figures.training(curves), "Attack success and losses over the steps of retraining."),
     ]
-
-
-def _rates(outcome: object) -> dict[str, float]:
-    return {name: getattr(outcome, name) for name in ("attack_success", "clean_accuracy", "triggered_benign")}
 
 
 def _again(result: DemoResult) -> list[Section]:
