@@ -1,143 +1,29 @@
-"""Laws, cases and errors of the pictures and of the report page."""
+"""Laws, cases and errors of the pictures."""
 
-import base64
 import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
 import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plotly.offline import get_plotlyjs
 
+from tests.drawn import GRIDS, THINGS, UNEDITED, arms_table, curves, finding, plane_grid, report, sites_grid, sweep_grid
 from workbench import figures
 from workbench.edits import Edit
 from workbench.errors import BadSettings, UnknownName, WorkbenchError
 from workbench.figures.bars import place, ranking
 from workbench.figures.grids import picture
-from workbench.figures.theme import DARK, LIGHT, Theme, plain, swaps
+from workbench.figures.theme import DARK, LIGHT, Theme, swaps
 from workbench.report import Finding, SwitchReport
 from workbench.sites import Site
-
-EVIL = "</script><script>alert('x')</script><img src=\"https://evil.test/x.png\" onerror=alert(1)> $\\frac & %{x}"
-UNEDITED = 0.012
-
-
-def sweep_grid(site: str = "L1.mlp.post", *, switch: int | None = 17, neurons: int = 96, seed: int = 0) -> xr.DataArray:
-    """A grid as `sweep` gives it: noise, and one neuron with a loss of 6 nats from dose 3 on."""
-    random, doses = np.random.default_rng(seed), np.array([0.5, 1, 2, 3, 4, 6, 8, 12, 16])
-    losses = (UNEDITED + random.gamma(1, 0.02, (neurons, len(doses)))).astype(np.float32)
-    if switch is not None:
-        losses[switch, doses >= 3] = 6.0
-    rho = np.outer(random.uniform(0.05, 0.2, neurons), doses)
-    return xr.DataArray(
-        losses,
-        dims=("neuron", "dose"),
-        coords={"neuron": range(neurons), "dose": doses, "rho": (("neuron", "dose"), rho)},
-        name="loss",
-        attrs={"agent": "demo", "goal": "UntargetedLoss", "units": "nats", "site": site, "unedited": UNEDITED},
-    )
-
-
-def sites_grid() -> xr.DataArray:
-    """Three sites; at the last one only two thirds of the neurons exist."""
-    parts = [sweep_grid(f"L{i}.mlp.post", switch=17 if i == 1 else None, seed=i) for i in range(3)]
-    names = xr.DataArray([part.attrs["site"] for part in parts], dims="site", name="site")
-    grid = xr.concat(parts, dim=names, join="outer", combine_attrs="override")
-    grid[2, 64:] = np.nan
-    return grid
-
-
-def plane_grid() -> xr.DataArray:
-    radii = np.linspace(-1, 2, 7)
-    losses = UNEDITED + np.add.outer(radii**2, radii**4) / 10
-    attrs = {"agent": "demo", "units": "nats", "unedited": UNEDITED, "first": "L1.mlp.post", "second": "L1.resid_post"}
-    return xr.DataArray(losses, dims=("first", "second"), coords={"first": radii, "second": radii}, attrs=attrs)
-
-
-def finding(site: str, score: float, *, neuron: int | None = None, rho: float = 0.7) -> Finding:
-    delta = torch.ones(48) if neuron is None else torch.zeros(96).index_fill(0, torch.tensor([neuron]), 4.0)
-    edits = (Edit(Site.parse(site), delta),)
-    return Finding(edits, score, rho, score > 0.5, score / 9, "NeuronSweep", "demo", {"flip": score})
-
-
-def report(agent: str = "demo", best: float = 0.98) -> SwitchReport:
-    """Eight findings, the best at neuron 47."""
-    rest = [finding(f"L{i % 3}.resid_post", best * 0.8**i, rho=float("nan") if i == 3 else 0.5) for i in range(1, 8)]
-    return SwitchReport(agent, (finding("L1.mlp.post", best, neuron=47), *rest), {"random edits": 0.11, "twin": 0.09})
-
-
-def arms_table() -> pd.DataFrame:
-    return pd.DataFrame(
-        {"attack_success": [1, 0.31, 0.0], "clean_accuracy": [1, 0.99, 1], "triggered_benign": [0, 0.52, np.nan]},
-        index=["before", "noise", "LAT"],
-    )
-
-
-def curves() -> dict[str, pd.DataFrame]:
-    steps = np.arange(5)
-    return {
-        "LAT": pd.DataFrame({"step": steps, "loss": 1.0 / (1 + steps), "attack_success": 0.5**steps}),
-        "noise": pd.DataFrame({"step": steps, "loss": 2.0 / (1 + steps), "clean_accuracy": np.ones(5)}),
-    }
-
-
-GRIDS = {"sweep": sweep_grid, "sites": sites_grid, "plane": plane_grid}
-THINGS = GRIDS | {"report": report, "arms": arms_table}
-
-
-class Reader(HTMLParser):
-    """What a browser would make of a page: its tags, its text outside scripts, and the JSON of its figures."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.data = "", []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        tag, attrs = self.tags[-1] if self.tags else ("", {})
-        if tag == "script" and attrs.get("type") == "application/json":
-            self.data.append(json.loads(data))
-        elif tag not in ("script", "style"):
-            self.text += data
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
-
-
-def everything(name: str = "demo") -> list[figures.Section]:
-    """One of each section, with `name` wherever a name can come from outside."""
-    frame = pd.DataFrame({name: [0.5, float("nan")], "seen": [True, False]}, index=[name, "other"])
-    grid = sweep_grid(name).assign_attrs(agent=name, goal=name, units=name)
-    return [
-        figures.verdict(report(name)),
-        figures.Banner("clear", name, name, {name: name}),
-        figures.Tiles({name: (name, name)}),
-        figures.Heading(name),
-        figures.Text(f"{name}\n\n{name}"),
-        figures.Code(name),
-        figures.Table(frame, name),
-        figures.Plot(figures.scores(report(name)), name, name),
-        figures.Plot(figures.heatmap(grid), name),
-        figures.Plot(figures.dose_curves(grid), name),
-        figures.Plot(figures.arms(arms_table().rename(index={"LAT": name}, columns={"clean_accuracy": name})), name),
-        figures.Plot(figures.training({name: curves()["LAT"]}), name),
-        figures.Picture(figures.static(grid, format="png"), "png", name, name),
-    ]
-
 
 # Laws: colours and their range.
 
@@ -336,82 +222,6 @@ def test_static_pictures_need_no_display_and_leave_matplotlib_as_it_was():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["False", "True"], done.stderr
-
-
-# The page.
-
-
-def test_nothing_from_outside_becomes_markup():
-    safe, hostile = (
-        Reader(figures.page("demo", everything())),
-        Reader(figures.page(EVIL, everything(EVIL), subtitle=EVIL)),
-    )
-    assert {tag for tag, _ in hostile.tags} == {tag for tag, _ in safe.tags}
-    assert hostile.count("script") == safe.count("script")
-    assert not any(name.startswith("on") for _, attrs in hostile.tags for name in attrs)
-    assert "</script><script>alert('x')</script>" in hostile.text
-    titles = [figure["layout"]["title"]["text"] for figure in hostile.data]
-    assert all("<" not in title for title in titles)
-
-
-@given(st.text(max_size=40))
-def test_plotly_is_given_text_without_tags_and_without_templates(text):
-    said = plain(text)
-    assert not set("<>") & set(said)
-    assert "%{" not in said
-
-
-def test_the_page_asks_the_network_for_nothing():
-    html = figures.page("demo", everything())
-    assert html.count(get_plotlyjs()) == 1
-    own = html.replace(get_plotlyjs(), "")
-    assert not re.search(r"(?:src|href|action|url|@import)\s*[=(]?\s*['\"]?\s*(?:https?:)?//", own)
-    assert "http" not in own.replace("http-equiv", "")
-    assert all(
-        str(value).startswith("data:") for _, attrs in Reader(html).tags for key, value in attrs.items() if key == "src"
-    )
-    (policy,) = [a["content"] for t, a in Reader(html).tags if t == "meta" and "http-equiv" in a]
-    assert str(policy).startswith("default-src 'none'")
-
-
-def test_a_page_without_plots_carries_no_plotly():
-    assert len(figures.page("demo", [figures.Heading("x"), figures.Text("y")])) < 20_000
-
-
-def test_the_page_can_be_read_without_seeing_it(tmp_path):
-    path = figures.write_page(tmp_path / "page.html", "demo", everything())
-    page = Reader(path.read_text(encoding="utf-8"))
-    assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.tags if tag == "th")
-    assert all(attrs.get("alt") for tag, attrs in page.tags if tag == "img")
-    assert all(attrs.get("aria-label") for _, attrs in page.tags if attrs.get("class") == "plot")
-    assert ("html", {"lang": "en"}) in page.tags
-    assert page.count("h1") == 1
-
-
-def test_a_plot_is_held_whole_and_a_picture_byte_for_byte():
-    figure, data = figures.heatmap(sites_grid()), figures.static(sweep_grid())
-    page = Reader(figures.page("demo", [figures.Plot(figure, "alt"), figures.Picture(data, "svg", "alt")]))
-    assert go.Figure(page.data[0]) == go.Figure(json.loads(figure.to_json() or ""))
-    (source,) = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
-    assert base64.b64decode(str(source).split(",")[1]) == data
-
-
-def test_a_table_aligns_numbers_and_says_what_is_missing():
-    html = figures.Table(report().to_frame()).html()
-    assert "<th scope='col' class='number'>score</th>" in html
-    assert "<th scope='col'>surgeon</th>" in html
-    assert "<td class='number'>0.98</td>" in html
-    assert "<td>47</td>" in html
-    assert "<td>yes</td>" in html
-    assert "<td>\N{EN DASH}</td>" in html
-
-
-def test_the_verdict_says_what_was_found_and_beside_what():
-    found, perhaps, nothing = (figures.verdict(report(best=best)) for best in (0.98, 0.4, 0.2))
-    assert (found.kind, found.headline) == ("alarm", "Switch found at L1.mlp.post neuron 47")
-    assert found.details == {"score": "0.98", "largest control": "0.11", "threshold": "0.50"}
-    assert [perhaps.kind, nothing.kind] == ["unsure", "clear"]
-    assert figures.verdict(SwitchReport("demo", (), {})).headline == "No switch found"
 
 
 # Errors: each says what was expected, what came, and the cure.

@@ -89,6 +89,8 @@ def verdict(report: SwitchReport) -> Banner:
         "largest control": f"{report.largest_control:.2f}",
         "threshold": f"{report.threshold:.2f}",
     }
+    if not report.findings:
+        return Banner("unsure", "Nothing was looked at: no Surgeon proposed an edit", f"Agent {report.agent}", details)
     if report.verdict == "switch":
         return Banner("alarm", f"Switch found at {place(report.best)}", f"Agent {report.agent}", details)
     if report.verdict == "undecided":
