@@ -22,7 +22,7 @@ from workbench.surgeons.protocol import default_sites
 
 MINIMUM_PROMPTS = 32
 CONTROLS = 32
-"""Random directions of equal size judged beside every proposal, and as many random neurons beside a neuron."""
+"""Random directions of equal size judged beside every proposal."""
 
 
 def default_surgeons() -> tuple[Surgeon, ...]:
@@ -218,23 +218,10 @@ class _Judge:
     def _control(self, edits: tuple[Edit, ...]) -> float:
         """The best score among random edits of the proposal's size and positions, at its first place.
 
-        Directions, and, for a proposal of few neurons, as many other neurons.
+        Directions only: other neurons are no control, since they may be members of the same distributed switch.
         """
         first, allowed = edits[0], self.search.budget.at(self.search.site)
-        rows = allowed.scatter(CONTROLS, self.generator)
-        if first.neurons is not None:
-            rows = torch.cat([rows, _other_neurons(first.width, first.neurons, self.generator)])
-        rows = rescale(allowed, rows[allowed.size(rows) > 0], self.search.budget.size(edits))
+        rows = rescale(allowed, allowed.scatter(CONTROLS, self.generator), self.search.budget.size(edits))
         where = torch.zeros(self.unseen.length, 1)
         where[list(range(self.unseen.length) if first.positions is None else first.positions)] = 1.0
         return float(self.view.scores(rows[:, None] * where, self.goal).max())
-
-
-def _other_neurons(width: int, neurons: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Random pushes of as many neurons, none of them the same: [row, width]."""
-    others = torch.tensor([n for n in range(width) if n not in neurons])
-    rows = torch.zeros(CONTROLS, width)
-    for row in rows:
-        chosen = others[torch.randperm(len(others), generator=generator)[: len(neurons)]]
-        row[chosen] = torch.randn(len(chosen), generator=generator)
-    return rows
