@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from workbench.budgets import L1Ball, L2Ball, LInfBall
     from workbench.edits import Edit
     from workbench.errors import WorkbenchError
-    from workbench.goals import HiddenBehaviour, Target, UntargetedLoss
+    from workbench.goals import HiddenBehaviour, LogitDifference, Target, UntargetedLoss
     from workbench.heatmap import landscape, losses, sweep
     from workbench.hunt import hunt, scan
     from workbench.prompts import Prompts
@@ -26,7 +26,7 @@ _HOMES = {
     "budgets": ("L1Ball", "L2Ball", "LInfBall"),
     "edits": ("Edit",),
     "errors": ("WorkbenchError",),
-    "goals": ("HiddenBehaviour", "Target", "UntargetedLoss"),
+    "goals": ("HiddenBehaviour", "LogitDifference", "Target", "UntargetedLoss"),
     "heatmap": ("landscape", "losses", "sweep"),
     "hunt": ("hunt", "scan"),
     "prompts": ("Prompts",),
@@ -49,6 +49,7 @@ __all__ = [  # noqa: RUF022
     "LAT",
     "LInfBall",
     "LatentNoise",
+    "LogitDifference",
     "NeuronSweep",
     "Progress",
     "Prompts",

@@ -42,6 +42,19 @@ class GradedGoal(Goal, Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsFewLogits(Goal, Protocol):
+    """A Goal whose loss depends on the logits of few tokens, so that an engine need not compute the others."""
+
+    def tokens(self, answers: Answers) -> Int64[Tensor, "prompt answer read"]:
+        """The tokens it reads, for each answer."""
+        ...
+
+    def loss_of(self, read: Float[Tensor, "edit prompt answer read"]) -> PerEdit:
+        """The loss, from the logits of those tokens."""
+        ...
+
+
 STRETCH = 1.25
 """How much larger the edits behind `stretched` are."""
 
@@ -106,6 +119,47 @@ class Target:
     def loss(self, logits: Logits, clean_logits: CleanLogits, answers: Answers) -> PerEdit:
         """Minus the mean cross-entropy of the answers wanted, in nats."""
         return -_cross_entropy(logits, self.behaviour(answers))
+
+    def met(self, logits: Logits, clean_logits: CleanLogits, answers: Answers) -> Bool[Tensor, "edit"]:
+        """Whether at least `share` of the answers are those wanted."""
+        return _agreement(logits, self.behaviour(answers)) >= self.share
+
+    def score(self, logits: Logits, stretched: Logits, clean_logits: CleanLogits, answers: Answers) -> PerEdit:
+        """The share of answers that are those wanted."""
+        return _agreement(logits, self.behaviour(answers))
+
+
+@dataclass(frozen=True, slots=True)
+class LogitDifference:
+    """A known misbehaviour, by how much the Agent prefers it: logit of the wanted answer minus that of the benign one.
+
+    Linear in the final stream, and few logits are enough (Wang et al. 2022, section 2). `behaviour` turns benign
+    answers [prompt, answer] into those wanted instead.
+    """
+
+    behaviour: Callable[[Answers], Answers]
+    share: float = 0.9
+
+    def __post_init__(self) -> None:
+        _check_share(self.share)
+
+    @classmethod
+    def token(cls, token: int, share: float = 0.9) -> "LogitDifference":
+        """Always the same answer."""
+        return cls(lambda answers: torch.full_like(answers, token), share)
+
+    def tokens(self, answers: Answers) -> Int64[Tensor, "prompt answer read"]:
+        """The benign answer and the wanted one."""
+        return torch.stack([answers, self.behaviour(answers)], -1)
+
+    def loss_of(self, read: Float[Tensor, "edit prompt answer read"]) -> PerEdit:
+        """Mean over prompts and answers of the difference, from the two logits."""
+        return (read[..., 1] - read[..., 0]).mean((1, 2))
+
+    def loss(self, logits: Logits, clean_logits: CleanLogits, answers: Answers) -> PerEdit:
+        """Mean over prompts and answers of logit(wanted) - logit(benign)."""
+        tokens = self.tokens(answers)
+        return self.loss_of(logits.gather(-1, tokens.expand(*logits.shape[:-1], tokens.shape[-1])))
 
     def met(self, logits: Logits, clean_logits: CleanLogits, answers: Answers) -> Bool[Tensor, "edit"]:
         """Whether at least `share` of the answers are those wanted."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.toys import LENGTH, boot, edit_at, noise, quiet, some_prompts, toy
 from workbench import Agent, HiddenBehaviour, UntargetedLoss
-from workbench.engine import Split, View, view
+from workbench.engine import Split, View, memory
 from workbench.goals import Goal
 from workbench.prompts import Prompts
 
@@ -111,7 +111,7 @@ def test_chunks_change_nothing(rows: int, kind: str) -> None:
     deltas, goal = noise(7, seen.width, dtype=torch.float64), HiddenBehaviour()
     whole = seen.logits(deltas), seen.losses(deltas, goal), seen.scores(deltas, goal)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(view, "_ROWS", rows)
+        patch.setattr(memory, "_CPU_POSITIONS", rows * LENGTH)
         for found, expected in zip(
             (seen.logits(deltas), seen.losses(deltas, goal), seen.scores(deltas, goal)), whole, strict=True
         ):

@@ -1,18 +1,26 @@
-"""The fast tier: TransformerLens' native blocks as plain functions, the last one at the answer positions only.
+"""The fast tier: TransformerLens' native blocks as plain functions.
 
-Work that cannot reach an answer is not done: in the last block, queries, the attention output and the MLP are computed
-where answers are read, keys and values everywhere.
+Work that cannot reach an answer is not done: positions after the last answer and, in the last block, all but keys and
+values away from the answers. Work that an edit cannot reach is not done again: attention is causal, so an edit at
+position s leaves everything before s as it was, and only keys and values of the clean run are looked up there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-Residual = Float[Tensor, "row pos d_model"]
+Stream = Float[Tensor, "prompt edit pos d_model"]
+Kept = Float[Tensor, "prompt edit kept d_model"]
+Write = Float[Tensor, "edit pos d_model"]
+Queries = Float[Tensor, "row head query d_head"]
+Heads = Float[Tensor, "row head pos d_head"]
+KeysValues = tuple[Float[Tensor, "prompt head past d_head"], Float[Tensor, "prompt head past d_head"]]
+WholeBlock = Callable[[Float[Tensor, "row pos d_model"]], Any]
 
 
 def is_sequential(blocks: Sequence[Any]) -> bool:
@@ -23,54 +31,148 @@ def is_sequential(blocks: Sequence[Any]) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """Where a run begins, and what happens on its way.
+
+    boundary: half-blocks before it; 2i is before block i, 2i + 1 between its attention and its MLP, 2n after the last.
+    start: the first position that the stream holds. past: clean keys and values before it, by block. writes: what is
+    added to the stream at a boundary; a write with one position is for all of them. whole: blocks that are called
+    as they are, hooks and all, in place of their functional form; they need start 0.
+    tokens: those whose logits are wanted at each answer; None: all.
+    """
+
+    boundary: int
+    start: int = 0
+    past: Mapping[int, KeysValues] = field(default_factory=dict)
+    writes: Mapping[int, Write] = field(default_factory=dict)
+    whole: Mapping[int, WholeBlock] = field(default_factory=dict)
+    tokens: Int64[Tensor, "prompt answer read"] | None = None
+
+
 class Sequential:
-    """Native blocks, final norm and unembedding, from a residual stream to logits at the answer positions."""
+    """Native blocks, final norm and unembedding, from any boundary to the logits at the answer positions.
 
-    def __init__(self, blocks: Sequence[Any], norm: nn.Module, unembed: nn.Module, positions: Sequence[int]) -> None:
-        self._blocks, self._norm, self._unembed = list(blocks), norm, unembed
-        self._positions = list(positions)
-        self._reach = max(positions) + 1
+    Streams are [prompt, edit, pos, d_model]. Weights are read at every call, so they may change in between.
+    """
 
-    def __call__(self, residual: Residual) -> Float[Tensor, "row answer vocab"]:
-        x = residual[:, : self._reach]
-        for block in self._blocks[:-1]:
-            x = _rest(block, x + _attention(block.attn, block.ln1(x), None))
-        if not self._blocks:
-            return self._unembed(self._norm(x[:, self._positions]))
-        last = self._blocks[-1]
-        mixed = _attention(last.attn, last.ln1(x), self._positions)
-        return self._unembed(self._norm(_rest(last, x[:, self._positions] + mixed)))
+    def __init__(self, blocks: Sequence[Any], norm: nn.Module, unembed: nn.Linear, positions: Sequence[int]) -> None:
+        self.blocks, self.norm, self.unembed = list(blocks), norm, unembed
+        self.positions = list(positions)
+        self.reach = max(positions) + 1
+
+    def __call__(self, stream: Stream, course: Course) -> Float[Tensor, "prompt edit answer read"]:
+        """Logits at the answers from `course.start` on, of a stream at `course.boundary`."""
+        read = [position - course.start for position in self.positions if position >= course.start]
+        x = stream[:, :, : self.reach - course.start]
+        first = course.boundary // 2
+        for i in range(first, len(self.blocks)):
+            x = self._block(i, x, read if i == len(self.blocks) - 1 else None, course)
+        if first == len(self.blocks):
+            x = x[:, :, read]
+        return self._unembed(x, course.tokens)
+
+    def past(self, stream: Stream, boundary: int, until: int) -> dict[int, KeysValues]:
+        """Keys and values before position `until` of every block whose attention comes after the boundary."""
+        x, found, course = stream[:, :, :until], {}, Course(boundary=boundary)
+        for i in range(boundary // 2, len(self.blocks)):
+            if 2 * i >= boundary:
+                _, *found[i] = _projected(self.blocks[i].attn, self.blocks[i].ln1(x).flatten(0, 1), None, 0)
+            x = self._block(i, x, None, course)
+        return {i: (keys, values) for i, (keys, values) in found.items()}
+
+    def halfway(self, stream: Stream, block: int) -> Stream:
+        """The stream between a block's attention and its MLP, from the stream before it."""
+        return self._attend(block, stream, None, Course(boundary=2 * block))
+
+    def _block(self, i: int, x: Stream, at: list[int] | None, course: Course) -> Kept:
+        """The stream after block i: at all positions, or `at` some."""
+        if i in course.whole:
+            x = _at(_first(course.whole[i](x.flatten(0, 1))).unflatten(0, x.shape[:2]), at)
+        else:
+            x = self._attend(i, x, at, course) if 2 * i >= course.boundary else _at(x, at)
+            x = self._feed(i, _plus(x, course.writes.get(2 * i + 1), at))
+        return _plus(x, course.writes.get(2 * i + 2), at)
+
+    def _attend(self, i: int, x: Stream, at: list[int] | None, course: Course) -> Kept:
+        block = self.blocks[i]
+        mixed = _attention(block.attn, block.ln1(x).flatten(0, 1), at, course.start, course.past.get(i))
+        return _at(x, at) + mixed.unflatten(0, x.shape[:2])
+
+    def _feed(self, i: int, x: Stream) -> Stream:
+        block = self.blocks[i]
+        return x if block.cfg.attn_only else x + block.mlp(block.ln2(x))
+
+    def _unembed(self, x: Stream, tokens: Tensor | None) -> Tensor:
+        normal = self.norm(x)
+        if tokens is None:
+            return self.unembed(normal)
+        return torch.einsum("pead,pakd->peak", normal, self.unembed.weight[tokens[:, -x.shape[2] :]])
 
 
-def _rest(block: Any, x: Residual) -> Residual:
-    return x if block.cfg.attn_only else x + block.mlp(block.ln2(x))
+def _first(output: Any) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
 
 
-def _attention(attn: Any, x: Residual, at: list[int] | None) -> Float[Tensor, "row query d_model"]:
+def _at(x: Stream, at: list[int] | None) -> Kept:
+    return x if at is None else x[:, :, at]
+
+
+def _plus(x: Kept, write: Write | None, at: list[int] | None) -> Kept:
+    if write is None:
+        return x
+    return x + (write if at is None or write.shape[1] == 1 else write[:, at])
+
+
+def _attention(
+    attn: Any, x: Float[Tensor, "row pos d_model"], at: list[int] | None, start: int, past: KeysValues | None
+) -> Float[Tensor, "row query d_model"]:
     """Causal attention of the queries `at` these positions (None: all) to every position before them."""
-    rows, length, _ = x.shape
+    length = x.shape[1]
+    q, k, v = (_repeated(t, attn) for t in _projected(attn, x, at, start))
     queries = torch.arange(length, device=x.device) if at is None else torch.tensor(at, device=x.device)
-    q, k, v = _projected(attn, x, at)
-    if attn.rotary is not None:
-        q, k = _rotated(attn, q, queries), _rotated(attn, k, torch.arange(length, device=x.device))
-    if attn.kv_repeats > 1:
-        k, v = (t.repeat_interleave(attn.kv_repeats, dim=1) for t in (k, v))
     seen = torch.arange(length, device=x.device)[None] <= queries[:, None]
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1 / attn.scale)
-    return attn.o(mixed.transpose(1, 2).reshape(rows, len(queries), -1))
+    if past is None:
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1 / attn.scale)
+    else:
+        mixed = _with_past(q / attn.scale, k, v, (_repeated(past[0], attn), _repeated(past[1], attn)), seen)
+    return attn.o(mixed.transpose(1, 2).flatten(2))
 
 
-def _projected(attn: Any, x: Residual, at: list[int] | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values [row, head, pos, d_head], from one matrix product where all are wanted everywhere."""
-    parts = (attn.q, attn.k, attn.v) if at is None else (attn.k, attn.v)
-    weight, bias = torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts])
-    found = F.linear(x, weight, bias).split([p.out_features for p in parts], -1)
-    flat = found if at is None else (attn.q(x[:, at]), *found)
+def _repeated(heads: Tensor, attn: Any) -> Tensor:
+    """Keys or values for every query head, where several share them."""
+    return heads if heads.shape[1] == attn.n_heads else heads.repeat_interleave(attn.kv_repeats, dim=1)
+
+
+def _with_past(q: Queries, k: Heads, v: Heads, past: KeysValues, seen: Tensor) -> Queries:
+    """Attention to own positions and to a past that all rows of a prompt share, which is not copied for each row."""
+    earlier, values = past
+    own = (q @ k.mT).masked_fill(~seen, float("-inf"))
+    pattern = torch.cat([_shared(q, earlier.mT), own], -1).softmax(-1)
+    before = earlier.shape[2]
+    return _shared(pattern[..., :before], values) + pattern[..., before:] @ v
+
+
+def _shared(rows: Float[Tensor, "row head query n"], matrix: Float[Tensor, "prompt head n m"]) -> Tensor:
+    """The product of each row's vectors with the matrix of its prompt: [row, head, query, m]."""
+    apart = rows.unflatten(0, (len(matrix), -1)).transpose(1, 2)  # [prompt, head, edit, query, n]
+    product = apart.flatten(2, 3) @ matrix
+    return product.unflatten(2, apart.shape[2:4]).transpose(1, 2).flatten(0, 1)
+
+
+def _projected(
+    attn: Any, x: Float[Tensor, "row pos d_model"], at: list[int] | None, start: int
+) -> tuple[Queries, Heads, Heads]:
+    """Queries `at` some positions or at all, keys and values, rotated where the model does so."""
+    flat = attn.q(x if at is None else x[:, at]), attn.k(x), attn.v(x)
     q, k, v = (t.unflatten(-1, (-1, attn.d_head)).transpose(1, 2) for t in flat)
-    return q, k, v
+    if attn.rotary is None:
+        return q, k, v
+    places = torch.arange(start, start + x.shape[1], device=x.device)
+    return _rotated(attn, q, places if at is None else places[at]), _rotated(attn, k, places), v
 
 
-def _rotated(attn: Any, x: Float[Tensor, "row head pos d_head"], positions: Tensor) -> Tensor:
+def _rotated(attn: Any, x: Heads, positions: Int64[Tensor, "pos"]) -> Heads:
     """Rotary embedding at the given positions, by the model's own tables."""
     turned, _ = attn.rotary.apply_rope(x, x, position_ids=positions[None])
     return turned

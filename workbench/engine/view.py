@@ -1,8 +1,6 @@
-"""A View: the Agent at one site with some prompts, ready to evaluate many edits there, each alone."""
+"""A View: the Agent at one or more sites with some prompts, ready to evaluate many edits there, each alone."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -10,130 +8,211 @@ from torch import Tensor
 
 from workbench.agent import Agent
 from workbench.edits import Edit
-from workbench.engine.split import Split
-from workbench.goals import STRETCH, Goal, grade
+from workbench.engine.memory import Chunks, Meter, out_of_memory, spans
+from workbench.engine.reruns import RERUNS, Deltas, EditLogits, Hooked, Question, Read, Rerun, Unsuited
+from workbench.errors import BadSettings
+from workbench.goals import STRETCH, Goal, ReadsFewLogits, grade
 from workbench.prompts import Prompts
 from workbench.sites import Site
 
-Deltas = Float[Tensor, "edit width"] | Float[Tensor, "edit pos width"]
-EditLogits = Float[Tensor, "edit prompt answer vocab"]
+Stack = Float[Tensor, "edit width"] | Float[Tensor, "edit pos width"] | Mapping[Site, Tensor]
+"""Stacked edits: a delta for each, added at every edited position, or one for each position; by Site where several."""
 
-_ROWS = 3072  # rows a chunk on a CPU; larger ones fall out of the cache
-_EXACT = 1e-4
-_AFTER_BLOCK = ("hook_resid_post", "hook_mlp_out", "mlp.hook_post")
-_BEFORE_BLOCK = ("hook_resid_pre",)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Suffix:
-    """The model after the site, the clean residual stream there, and what an edit writes (None: itself)."""
-
-    split: Split
-    base: Float[Tensor, "prompt pos d_model"]
-    write: Float[Tensor, "width d_model"] | None
+_EXACT = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+_PROBED = 8  # prompts on which two ways of running are compared
+_GOAL_COPIES = 6  # tensors as large as its logits that a Goal may make
 
 
 class View:
     """Logits and losses under stacked edits at one site, differentiable in the edits.
 
-    engine: "sequential" or "stripped" where an edit there adds linearly to the residual stream between two blocks, so
-    that only the blocks after it run; "hooks" elsewhere, and wherever the two were found to differ.
+    site: one, or several whose edits apply jointly; stacks are then given by Site. positions: the only ones that edits
+    touch; None: all. memory: bytes that a run may take beyond the model and its results; None: see Chunks.
+    engine: "sequential" or "stripped" where only what comes after the edit runs, "hooks" where the model or the site is
+    not suited to that, and wherever the two were found to differ. A given one is used or refused (BadSettings).
     """
 
-    def __init__(self, agent: Agent, site: Site | str, prompts: Prompts) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        site: Site | str | Sequence[Site | str],
+        prompts: Prompts,
+        *,
+        positions: Sequence[int] | None = None,
+        engine: str | None = None,
+        memory: int | None = None,
+    ) -> None:
         agent.check(prompts)
-        self.agent = agent
-        self.site = agent.site(site)
-        self.prompts = prompts
-        self.width = agent.width(self.site)
+        self.agent, self.prompts = agent, prompts
+        self.sites = tuple(dict.fromkeys(agent.several_sites(site)))
+        self.site, self.width = self.sites[0], agent.width(self.sites[0])
+        self.positions = _checked(positions, self.site, prompts)
         self.answers = prompts.answers.to(agent.device)
-        self.clean_logits = agent.logits(prompts)
-        self._tokens = prompts.tokens.to(agent.device)
-        self._suffix: _Suffix | None = None
-        self._suffix = self._open_suffix()
+        self._chunks = Chunks(agent.device, memory)
+        self._bytes, self._graph_bytes = 0, 0
+        tokens = prompts.tokens.to(agent.device)
+        self.clean_logits = self._unedited(tokens)
+        self._question = Question(agent, self.sites, prompts, self.positions, tokens, self.clean_logits)
+        self._rerun = self._best(engine)
 
     @property
     def engine(self) -> str:
         """Which way edits are evaluated."""
-        return "hooks" if self._suffix is None else self._suffix.split.engine
+        return self._rerun.name
 
-    def logits(self, deltas: Deltas) -> EditLogits:
-        """Logits at the answers under each delta alone, added at every position ([edit, width]) or as given."""
-        full = deltas if deltas.ndim == 3 else deltas[:, None]
-        full = full.to(self.clean_logits)
-        if torch.is_grad_enabled() and deltas.requires_grad:
-            return self._run(full)
-        with torch.no_grad():
-            return torch.cat([self._run(chunk) for chunk in full.split(self._chunk)])
+    def logits(self, deltas: Stack) -> EditLogits:
+        """Logits at the answers under each delta alone: [edit, prompt, answer, vocab]."""
+        parts = self._parts(deltas)
+        return self._whole(parts, None) if _wants_graph(parts) else self._over(parts, lambda logits: logits)
 
-    def losses(self, deltas: Deltas, goal: Goal) -> Float[Tensor, "edit"]:
+    def losses(self, deltas: Stack, goal: Goal) -> Float[Tensor, "edit"]:
         """The Goal's loss under each delta alone; differentiable."""
-        if torch.is_grad_enabled() and deltas.requires_grad:
-            return goal.loss(self.logits(deltas), self.clean_logits, self.answers)
-        chunks = deltas.split(self._chunk)
-        return torch.cat([goal.loss(self.logits(c), self.clean_logits, self.answers) for c in chunks])
+        parts, read = self._parts(deltas), self._read(goal)
+        if _wants_graph(parts):
+            return self._loss(self._whole(parts, read), goal)
+        return self._over(parts, lambda logits: self._loss(logits, goal), read)
 
-    def scores(self, deltas: Deltas, goal: Goal) -> Float[Tensor, "edit"]:
+    def gradients(self, deltas: Stack, goal: Goal) -> tuple[Float[Tensor, "edit"], Stack]:
+        """The Goal's loss under each delta alone, and its gradient in the delta, shaped like the deltas; in chunks."""
+        parts, read = self._parts(deltas), self._read(goal)
+        losses, slopes = self._chunks.halving(lambda: self._slopes(parts, goal, read))
+        if isinstance(deltas, Tensor):
+            return losses, slopes[0].reshape(deltas.shape)
+        return losses, {s: slope.reshape(deltas[s].shape) for s, slope in zip(self.sites, slopes, strict=True)}
+
+    def scores(self, deltas: Stack, goal: Goal) -> Float[Tensor, "edit"]:
         """The Goal's score of each delta alone, in chunks; not differentiable."""
-        return torch.cat([self._scores(chunk, goal) for chunk in deltas.split(self._chunk)])
 
-    def edits(self, deltas: Deltas) -> Iterator[Edit]:
+        def graded(once: EditLogits, stretched: EditLogits) -> Tensor:
+            return grade(goal, once, stretched, self.clean_logits, self.answers)
+
+        return self._over(self._parts(deltas), graded, doses=(1.0, STRETCH))
+
+    def edits(self, deltas: Float[Tensor, "edit width"] | Float[Tensor, "edit pos width"]) -> Iterator[Edit]:
         """The stacked deltas as Edits at this site."""
-        return (Edit(self.site, delta.cpu()) for delta in deltas)
+        return (Edit(self.site, delta.cpu(), self.positions) for delta in deltas)
+
+    # --- stacks in chunks -------------------------------------------------------------------------------
+
+    def _parts(self, deltas: Stack) -> tuple[Deltas, ...]:
+        """A tensor [edit, pos or 1, width] for each site, on the Agent's device and in its dtype."""
+        given = [deltas] if isinstance(deltas, Tensor) else [deltas[site] for site in self.sites]
+        return tuple((d if d.ndim == 3 else d[:, None]).to(self.clean_logits) for d in given)
+
+    def _read(self, goal: Goal) -> Read | None:
+        return goal.tokens(self.answers) if isinstance(goal, ReadsFewLogits) else None
+
+    def _loss(self, logits: EditLogits, goal: Goal) -> Float[Tensor, "edit"]:
+        if isinstance(goal, ReadsFewLogits):
+            return goal.loss_of(logits)
+        return goal.loss(logits, self.clean_logits, self.answers)
+
+    def _whole(self, parts: Sequence[Deltas], read: Read | None) -> EditLogits:
+        return self._rerun(parts, slice(None), read)
+
+    @torch.no_grad()
+    def _over(
+        self,
+        parts: Sequence[Deltas],
+        answer: Callable[..., Tensor],
+        read: Read | None = None,
+        doses: tuple[float, ...] = (1.0,),
+    ) -> Tensor:
+        """`answer` of the logits at these doses, for a chunk of edits at a time."""
+
+        def run() -> Tensor:
+            rows = self._chunks.rows(self._bytes * len(doses), self._length)
+            step = max(1, rows // len(self.prompts))
+            chunks = ([part[span] for part in parts] for span in spans(len(parts[0]), step))
+            return torch.cat([answer(*(self._rows([d * x for d in c], rows, read) for x in doses)) for c in chunks])
+
+        return self._chunks.halving(run)
+
+    def _rows(self, parts: Sequence[Deltas], rows: int, read: Read | None) -> EditLogits:
+        """Logits of some edits, so many rows at a time if not even one edit fits with all its prompts."""
+        if rows >= len(self.prompts):
+            return self._whole(parts, read)
+        some = spans(len(self.prompts), rows)
+        return torch.cat([self._rerun(parts, s, None if read is None else read[s]) for s in some], 1)
+
+    def _slopes(
+        self, parts: Sequence[Deltas], goal: Goal, read: Read | None
+    ) -> tuple[Float[Tensor, "edit"], tuple[Tensor, ...]]:
+        step = max(1, self._chunks.rows(self._graph_bytes, self._length) // len(self.prompts))
+        losses, slopes = [], []
+        for span in spans(len(parts[0]), step):
+            chunk = [part[span].detach().requires_grad_(True) for part in parts]
+            with torch.enable_grad():
+                loss = self._loss(self._whole(chunk, read), goal)
+                slopes.append(torch.autograd.grad(loss.sum(), chunk))
+            losses.append(loss.detach())
+        return torch.cat(losses), tuple(torch.cat(each) for each in zip(*slopes, strict=True))
+
+    # --- what to run, and how much at once --------------------------------------------------------------
 
     @property
-    def _chunk(self) -> int:
-        return max(1, _ROWS // len(self.prompts))
+    def _length(self) -> int:
+        """Token positions that a row runs."""
+        start = min(self.positions) if self.positions and self.engine == "sequential" else 0
+        return max(1, max(self.prompts.answer_positions) + 1 - start)
 
     @torch.no_grad()
-    def _scores(self, deltas: Deltas, goal: Goal) -> Float[Tensor, "edit"]:
-        both = self.logits(torch.cat([deltas, deltas * STRETCH]))
-        return grade(goal, both[: len(deltas)], both[len(deltas) :], self.clean_logits, self.answers)
-
-    def _run(self, full: Float[Tensor, "edit pos width"]) -> EditLogits:
-        logits = self._run_hooks(full) if self._suffix is None else self._run_suffix(self._suffix, full)
-        return logits.unflatten(0, (len(full), len(self.prompts)))
-
-    def _run_suffix(
-        self, suffix: "_Suffix", full: Float[Tensor, "edit pos width"]
-    ) -> Float[Tensor, "row answer vocab"]:
-        written = full if suffix.write is None else full @ suffix.write
-        return suffix.split.suffix((suffix.base[None] + written[:, None]).flatten(0, 1))
-
-    def _run_hooks(self, full: Float[Tensor, "edit pos width"]) -> Float[Tensor, "row answer vocab"]:
-        count, length = len(self.prompts), self.prompts.length
-        rows = full.expand(-1, length, -1).repeat_interleave(count, 0)
-
-        def add(activations: Tensor, hook: Any) -> Tensor:
-            return activations + rows.reshape(activations.shape)
-
-        with self.agent.hooked([(self.site.name, add)]):
-            logits = self.agent.bridge(self._tokens.repeat(len(full), 1))
-        return logits[:, list(self.prompts.answer_positions)]
-
-    def _open_suffix(self) -> "_Suffix | None":
-        """The model after this site, if it is exact there; otherwise None, and hooks are used."""
-        layer, write = self._resume_at(), self.agent.write(self.site)
-        if layer is None or write is None:
-            return None
-        base = self.agent.activations(self.prompts, self.agent.residual_site(self.site))
-        identity = self.site.kind in _AFTER_BLOCK[:2] + _BEFORE_BLOCK or self.site.layer is None
-        found = _Suffix(Split(self.agent, layer, self.prompts.answer_positions), base, None if identity else write)
-        return found if self._agrees(found) else None
-
-    def _resume_at(self) -> int | None:
-        if self.site.layer is None or self.site.kind in _BEFORE_BLOCK:
-            return self.site.layer or 0
-        return self.site.layer + 1 if self.site.kind in _AFTER_BLOCK else None
+    def _unedited(self, tokens: Tensor) -> Float[Tensor, "prompt answer vocab"]:
+        """Through the bridge itself, as many prompts at a time as memory allows."""
+        with Meter() as meter:
+            first = self.agent.logits(self.prompts[:1])
+        rest = spans(len(tokens) - 1, self._chunks.rows(meter.peak, self.prompts.length, cached=False))
+        return torch.cat([first, *(self.agent.logits(self.prompts[1:][s]) for s in rest)])
 
     @torch.no_grad()
-    def _agrees(self, suffix: "_Suffix") -> bool:
-        """Whether the suffix gives what hooks give, on one large edit of all the prompts."""
-        probe = torch.linspace(-1, 1, self.width).to(self.clean_logits)[None, None]
-        try:
-            expected, found = self._run_hooks(probe), self._run_suffix(suffix, probe)
-            return bool((found - expected).abs().max() <= _EXACT * (1 + expected.abs().max()))
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, TypeError, AttributeError):
-            return False
+    def _best(self, wanted: str | None) -> Rerun:
+        """The fastest way that gives what hooks give, or the wanted one."""
+        reference = Hooked(self._question)
+        expected = self._measured(reference)
+        for kind in RERUNS:
+            if wanted not in (None, kind.name):
+                continue
+            if kind is Hooked:
+                self._measured(reference)
+                return reference
+            try:
+                found = kind(self._question)
+                if _same(self._measured(found), expected):
+                    return found
+            except (Unsuited, RuntimeError, TypeError, AttributeError, ValueError) as error:
+                if out_of_memory(error):
+                    raise
+        known = [kind.name for kind in RERUNS]
+        raise BadSettings(
+            f"expected an engine among {known} that is exact at {self.site} of {self.agent.name}, got {wanted!r}. "
+            "Leave it out for the best."
+        )
+
+    def _measured(self, rerun: Rerun) -> EditLogits:
+        """Logits of one large edit on some of the prompts, run in that way; what a row takes is noted."""
+        some = slice(0, min(_PROBED, len(self.prompts)))
+        probe = [torch.linspace(-1, 1, self.agent.width(s)).to(self.clean_logits)[None, None] for s in self.sites]
+        with Meter() as meter:
+            found = rerun(probe, some, None)
+        rows = found.shape[1]
+        goal = _GOAL_COPIES * found[0, 0].nbytes
+        self._bytes, self._graph_bytes = meter.peak // rows + goal, 2 * (meter.total // rows + goal)
+        return found
+
+
+def _wants_graph(parts: Sequence[Deltas]) -> bool:
+    return torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+
+
+def _same(found: Tensor, expected: Tensor) -> bool:
+    """Equal up to rounding in their dtype, relative to the largest logit."""
+    return bool((found - expected).abs().max() <= _EXACT[expected.dtype] * (1 + expected.abs().max()))
+
+
+def _checked(positions: Sequence[int] | None, site: Site, prompts: Prompts) -> tuple[int, ...] | None:
+    """The positions, if the prompts have them; BadEdit otherwise."""
+    if positions is None:
+        return None
+    edit = Edit(site, torch.zeros(1), tuple(positions))
+    edit.at(prompts.length)
+    return edit.positions
