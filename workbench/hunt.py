@@ -79,9 +79,9 @@ def scan(
     """Search and judge, one event at a time; stop iterating to cancel.
 
     A seeded half of the prompts is for the Surgeons, the other for judging: each proposal is projected onto the budget,
-    the Agent rerun with it through the reference path, and the Goal evaluated; the same is done for random edits of
-    equal size at the same place. Of the judge's half, Surgeons learn only what the budget does: its unit, rho, is
-    the mean residual norm over all the prompts given. sites=None: each Surgeon's own. Arguments are checked before any
+    the Agent rerun with it, and the Goal evaluated; the same is done for random edits of equal size at the same place.
+    Of the judge's half, Surgeons learn only what the budget does: its unit, rho, is the mean residual norm over all the
+    prompts given. sites=None: each Surgeon's own. Arguments are checked before any
     search. Raises BadPrompts for fewer than 32 prompts, BadSettings, BadBudget, UnknownSite.
     """
     surgeons = _check(agent, prompts, surgeons, budget, goal, references, seed)
@@ -189,7 +189,9 @@ class _Judge:
         if not proposal:
             raise BadSettings(f"expected one or more Edits from {self.search.name}, got an empty proposal.")
         edits = self.search.budget.project(proposal)
-        once, stretched, twice = (self._logits(edits, dose) for dose in (1.0, STRETCH, 2.0))
+        view = self._view(edits)
+        doses = [[edit.scaled(dose) for edit in edits] for dose in (1.0, STRETCH, 2.0)]
+        once, stretched, twice = view.logits(view.stack(doses)).split(1)
         clean, answers = self.view.clean_logits, self.view.answers
         return Finding(
             edits=edits,
@@ -199,12 +201,14 @@ class _Judge:
             control=self._control(edits),
             surgeon=self.search.name,
             agent=self.search.agent.name,
+            engine=view.engine,
             parts=self._parts(once, stretched, twice),
         )
 
-    def _logits(self, edits: tuple[Edit, ...], dose: float) -> torch.Tensor:
-        """Through the bridge itself, not the engine: [1, prompt, answer, vocab]."""
-        return self.search.agent.logits(self.unseen, [edit.scaled(dose) for edit in edits])[None]
+    def _view(self, edits: tuple[Edit, ...]) -> View:
+        """The unseen prompts at the sites of these edits, which may be more than the one that was searched."""
+        sites = tuple(dict.fromkeys(self.search.agent.site(edit.site) for edit in edits))
+        return self.view if sites == (self.search.site,) else View(self.search.agent, sites, self.unseen)
 
     def _parts(self, once: torch.Tensor, stretched: torch.Tensor, twice: torch.Tensor) -> dict[str, float]:
         if not isinstance(self.goal, HiddenBehaviour):

@@ -46,7 +46,8 @@ class Finding:
 
     score: the Goal's, in [0, 1]. rho: size in residual-write units, nan where undefined. goal_met: the Goal's own
     verdict. control: the best score among random edits of equal size at the same place. parts: the factors of a blind
-    score, with the plateau at twice the dose beside them. surgeon, agent: who proposed it, on which Agent.
+    score, with the plateau at twice the dose beside them. surgeon, agent: who proposed it, on which Agent. engine: the
+    way in which it was evaluated (see View).
     """
 
     edits: tuple[Edit, ...]
@@ -57,6 +58,7 @@ class Finding:
     surgeon: str
     agent: str
     parts: dict[str, float] = field(default_factory=dict)
+    engine: str = "hooks"
 
     @property
     def edit(self) -> Edit:
@@ -167,6 +169,7 @@ class SwitchReport:
                 "goal_met": f.goal_met,
                 "control": f.control,
                 "surgeon": f.surgeon,
+                "engine": f.engine,
                 **f.parts,
             }
             for f in self.findings

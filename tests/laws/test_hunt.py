@@ -32,6 +32,7 @@ from workbench import (
 )
 from workbench.budgets import Bound, rho_of
 from workbench.engine import View
+from workbench.engine.sequential import Sequential
 from workbench.goals import STRETCH, Goal
 
 pytestmark = quiet
@@ -117,11 +118,12 @@ def test_the_judge_uses_the_half_that_the_surgeon_did_not_see(seed: int) -> None
 
 
 def test_scores_are_those_of_the_agent_itself_on_the_unseen_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the reference path: an engine that talks nonsense changes no score."""
+    """A fast tier that talks nonsense is found out, and changes no score."""
     spy, agent, goal = Spy(), toy(), UntargetedLoss()
-    monkeypatch.setattr(View, "logits", lambda self, deltas: torch.zeros(len(deltas), len(self.prompts), 2, VOCAB))
+    nonsense = Sequential.__call__
+    monkeypatch.setattr(Sequential, "__call__", lambda self, *args: nonsense(self, *args) + 0.01)
     judged = findings(run(spy, goal=goal))
-    assert len(judged) == 3
+    assert [finding.engine for finding in judged] == ["stripped"] * 3
     unseen = unseen_of(spy)
     for finding in judged:
         once, stretched = (agent.logits(unseen, finding.edit.scaled(dose))[None] for dose in (1.0, STRETCH))

@@ -15,7 +15,7 @@ from workbench.engine.stripped import Parts, Prefix, Stripped
 from workbench.prompts import Prompts
 from workbench.sites import Site
 
-Deltas = Float[Tensor, "edit pos width"]
+Deltas = Float[Tensor, "edit _ _"]  # positions (or one for all) and width, which differ between sites
 Read = Int64[Tensor, "prompt answer read"]
 EditLogits = Float[Tensor, "edit prompt answer read"]
 
@@ -191,7 +191,7 @@ class _Entry:
     def boundary(self) -> int:
         return 2 * self.layer + self.halves
 
-    def written(self, delta: Deltas) -> Float[Tensor, "edit pos d_model"]:
+    def written(self, delta: Deltas) -> Deltas:
         return delta if self.write is None else delta @ self.write
 
 
@@ -225,9 +225,7 @@ def _hook(
     return site.name, add
 
 
-def _spread(
-    delta: Deltas, positions: tuple[int, ...] | None, start: int, end: int
-) -> Float[Tensor, "edit pos_or_1 width"]:
+def _spread(delta: Deltas, positions: tuple[int, ...] | None, start: int, end: int) -> Deltas:
     """Deltas of the edited positions as deltas of the positions `start` to `end`; one position stands for all."""
     if positions is None:
         return delta if delta.shape[1] == 1 else delta[:, start:end]

@@ -1,6 +1,7 @@
 """A View: the Agent at one or more sites with some prompts, ready to evaluate many edits there, each alone."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -15,9 +16,11 @@ from workbench.goals import STRETCH, Goal, ReadsFewLogits, grade
 from workbench.prompts import Prompts
 from workbench.sites import Site
 
-Stack = Float[Tensor, "edit width"] | Float[Tensor, "edit pos width"] | Mapping[Site, Tensor]
+Joint = dict[Site, Tensor]
+Stack = Float[Tensor, "edit width"] | Float[Tensor, "edit pos width"] | Joint
 """Stacked edits: a delta for each, added at every edited position, or one for each position; by Site where several."""
 
+_AnyStack = TypeVar("_AnyStack", Tensor, Joint)
 _EXACT = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _PROBED = 8  # prompts on which two ways of running are compared
 _GOAL_COPIES = 6  # tensors as large as its logits that a Goal may make
@@ -72,7 +75,7 @@ class View:
             return self._loss(self._whole(parts, read), goal)
         return self._over(parts, lambda logits: self._loss(logits, goal), read)
 
-    def gradients(self, deltas: Stack, goal: Goal) -> tuple[Float[Tensor, "edit"], Stack]:
+    def gradients(self, deltas: _AnyStack, goal: Goal) -> tuple[Float[Tensor, "edit"], _AnyStack]:
         """The Goal's loss under each delta alone, and its gradient in the delta, shaped like the deltas; in chunks."""
         parts, read = self._parts(deltas), self._read(goal)
         losses, slopes = self._chunks.halving(lambda: self._slopes(parts, goal, read))
@@ -80,13 +83,27 @@ class View:
             return losses, slopes[0].reshape(deltas.shape)
         return losses, {s: slope.reshape(deltas[s].shape) for s, slope in zip(self.sites, slopes, strict=True)}
 
-    def scores(self, deltas: Stack, goal: Goal) -> Float[Tensor, "edit"]:
-        """The Goal's score of each delta alone, in chunks; not differentiable."""
+    def scores(self, deltas: Stack, goal: Goal, *, stretch: bool = True) -> Float[Tensor, "edit"]:
+        """The Goal's score of each delta alone, in chunks; not differentiable.
 
-        def graded(once: EditLogits, stretched: EditLogits) -> Tensor:
-            return grade(goal, once, stretched, self.clean_logits, self.answers)
+        stretch: whether edits `STRETCH` as large are run too; if not, they are taken to do the same, for half the cost.
+        """
 
-        return self._over(self._parts(deltas), graded, doses=(1.0, STRETCH))
+        def graded(*doses: EditLogits) -> Tensor:
+            return grade(goal, doses[0], doses[-1], self.clean_logits, self.answers)
+
+        return self._over(self._parts(deltas), graded, doses=(1.0, STRETCH) if stretch else (1.0,))
+
+    def stack(self, proposals: Sequence[Sequence[Edit]]) -> Joint:
+        """Proposals of one or several Edits at this View's sites, as a stack; only where no positions are chosen."""
+        assert self.positions is None
+        length, widths = self.prompts.length, {site: self.agent.width(site) for site in self.sites}
+        kind = self.clean_logits.dtype
+        parts = {s: torch.zeros(len(proposals), length, w, dtype=kind) for s, w in widths.items()}
+        for row, edits in enumerate(proposals):
+            for edit in edits:
+                parts[self.agent.site(edit.site)][row] += edit.at(length).to("cpu", kind)
+        return parts
 
     def edits(self, deltas: Float[Tensor, "edit width"] | Float[Tensor, "edit pos width"]) -> Iterator[Edit]:
         """The stacked deltas as Edits at this site."""

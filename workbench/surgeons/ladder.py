@@ -11,7 +11,7 @@ from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
 from workbench.errors import BadSettings
-from workbench.geometry import SetOfRows, rescale
+from workbench.geometry import SetOfRows, on_device, rescale
 from workbench.goals import Goal
 
 
@@ -39,7 +39,7 @@ class SphereLadder:
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon."""
-        allowed = budget.at(view.site)
+        allowed = on_device(budget.at(view.site), view.agent.device)
         for rung in self.rungs:
             start = allowed.scatter(self.starts, generator).to(view.agent.device)
             found = self._ascend(view, goal, allowed, start, rung * budget.radius)
@@ -54,10 +54,9 @@ class SphereLadder:
         pace = self.step_size * x.norm(dim=-1).mean() / x.shape[-1] ** 0.5
         first, second = torch.zeros_like(x), torch.zeros_like(x)
         for step in range(1, self.steps + 1):
-            x.requires_grad_(True)
-            (gradient,) = torch.autograd.grad(view.losses(x, goal).sum(), x)
+            _, gradient = view.gradients(x, goal)
             first = 0.9 * first + 0.1 * gradient
             second = 0.999 * second + 0.001 * gradient.square()
             move = (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-12)
-            x = rescale(allowed, x.detach() + pace * move, size)
+            x = rescale(allowed, x + pace * move, size)
         return x

@@ -9,7 +9,7 @@ from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
 from workbench.errors import BadSettings
-from workbench.geometry import rescale
+from workbench.geometry import on_device, rescale
 from workbench.goals import Goal
 
 
@@ -29,8 +29,9 @@ class RandomDirections:
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon."""
-        allowed = budget.at(view.site)
-        deltas = rescale(allowed, allowed.scatter(self.count, generator), self.share * budget.radius)
+        allowed = on_device(budget.at(view.site), view.agent.device)
+        start = allowed.scatter(self.count, generator).to(view.agent.device)
+        deltas = rescale(allowed, start, self.share * budget.radius)
         scores = view.scores(deltas, goal)
         for index in scores.topk(min(self.keep, len(scores))).indices.tolist():
             yield from ((edit,) for edit in view.edits(deltas[index : index + 1]))

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from workbench.agent import Agent
 from workbench.budgets import Bound
 from workbench.edits import Edit
-from workbench.engine import View
+from workbench.engine import View, over_singles, single, slopes, strongest
 from workbench.errors import BadSettings
-from workbench.goals import Goal, grade
+from workbench.geometry import on_device
+from workbench.goals import Goal
 from workbench.report import CLOSE
 from workbench.sites import Site
 
@@ -23,13 +24,15 @@ class NeuronSweep:
 
     Because doses are sizes of what a neuron writes, a neuron with tiny output weights is pushed as hard as any other.
     All are scored on the Surgeon's prompts without the plateau; the best `shortlist` are scored in full, and the best
-    `keep` neurons are proposed, each at its smallest dose within .1 of its best score.
+    `keep` neurons are proposed, each at its smallest dose within .1 of its best score. screen: for wide models, the
+    share of neurons to look at, chosen by the slope of the Goal's loss, which a switch behind a saturated gate escapes.
     """
 
     doses: tuple[float, ...] = (0.15, 0.25, 0.4, 0.65, 1.0)
     signs: tuple[int, ...] = (1, -1)
     shortlist: int = 48
     keep: int = 4
+    screen: float | None = None
 
     def __post_init__(self) -> None:
         if not self.doses or min(self.doses) <= 0 or max(self.doses) > 1:
@@ -38,6 +41,8 @@ class NeuronSweep:
             raise BadSettings(f"expected signs among 1 and -1, got {self.signs}.")
         if self.shortlist < 1 or self.keep < 1:
             raise BadSettings(f"expected at least one to keep, got shortlist {self.shortlist} and keep {self.keep}.")
+        if self.screen is not None and not 0 < self.screen <= 1:
+            raise BadSettings(f"expected the share of neurons to screen in (0, 1] or None, got {self.screen}.")
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
         """The MLP neurons of every layer but the last; none where there is no MLP."""
@@ -45,28 +50,33 @@ class NeuronSweep:
         return tuple(s for s in agent.sites() if s.kind == "mlp.hook_post" and s.layer is not None and s.layer < last)
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
-        """See Surgeon. The generator is not used: the search is exhaustive."""
-        deltas = self._deltas(view, budget)
-        rough = torch.cat([_unstretched(view, goal, chunk) for chunk in deltas.split(256)])
+        """See Surgeon. The generator is not used: the search is exhaustive, or screened."""
+        neurons, doses = self._pairs(view, goal, budget)
+        if not len(neurons):
+            return
+        rough = over_singles(neurons, doses, view.width, lambda deltas: view.scores(deltas, goal, stretch=False))
         short = rough.topk(min(self.shortlist, len(rough))).indices
-        scores = view.scores(deltas[short], goal)
-        for index in _smallest_of_the_best(deltas[short], scores, budget, view.site, self.keep):
-            yield from ((edit,) for edit in view.edits(deltas[short[index]][None]))
+        deltas = single(neurons[short], doses[short], view.width)
+        scores = view.scores(deltas, goal)
+        for index in _smallest_of_the_best(deltas, scores, budget, view.site, self.keep):
+            yield from ((edit,) for edit in view.edits(deltas[index][None]))
 
-    def _deltas(self, view: View, budget: Bound) -> Float[Tensor, "edit width"]:
-        """One neuron at one dose each; neurons that write nothing are left out."""
-        ones = torch.eye(view.width, device=view.agent.device)
-        sizes = budget.at(view.site).size(ones)
-        ones, sizes = ones[sizes > 0], sizes[sizes > 0]
-        doses = torch.tensor([sign * dose for sign in self.signs for dose in self.doses], device=ones.device)
-        units = ones * (budget.radius / sizes)[:, None]
-        return (doses[:, None, None] * units).flatten(0, 1)
+    def _pairs(self, view: View, goal: Goal, budget: Bound) -> tuple[Int64[Tensor, "edit"], Float[Tensor, "edit"]]:
+        """One neuron and one dose each, dose after dose; neurons that write nothing are left out."""
+        units = self._units(view, budget)
+        neurons = (units > 0).nonzero().flatten()
+        if self.screen is not None and len(neurons):
+            neurons = neurons[strongest((slopes(view, goal) * units)[neurons], self.screen)]
+        shares = torch.tensor([sign * dose for sign in self.signs for dose in self.doses], device=units.device)
+        return neurons.repeat(len(shares)), (shares[:, None] * units[neurons]).flatten()
 
-
-@torch.no_grad()
-def _unstretched(view: View, goal: Goal, deltas: Float[Tensor, "edit width"]) -> Float[Tensor, "edit"]:
-    logits = view.logits(deltas)
-    return grade(goal, logits, logits, view.clean_logits, view.answers)
+    @staticmethod
+    def _units(view: View, budget: Bound) -> Float[Tensor, "width"]:
+        """What raises each neuron alone to the budget's radius; 0 for one that writes nothing."""
+        allowed, device = on_device(budget.at(view.site), view.agent.device), view.agent.device
+        each = torch.arange(view.width, device=device)
+        sizes = over_singles(each, torch.ones(view.width, device=device), view.width, allowed.size)
+        return torch.where(sizes > 0, budget.radius / sizes.clamp_min(1e-30), torch.zeros_like(sizes))
 
 
 def _smallest_of_the_best(
