@@ -15,17 +15,18 @@ from torch import Tensor
 from workbench.edits import Edit, as_edits
 from workbench.errors import BadCheckpoint, BadEdit, BadPrompts, BadSettings, UnknownSite, closest
 from workbench.hooks import adding, usable_sites
+from workbench.pretrained import Pretrained, check_agreement, open_pretrained, some_answers
 from workbench.prompts import Prompts
 from workbench.sites import Site
 from workbench.store import check_tensors, digest_of, read_json, read_tensors, write_json, write_tensors
+from workbench.writes import is_written, read_off
 
 os.environ.setdefault("WANDB_MODE", "disabled")  # a dependency of transformer_lens; it logs only when asked to
 
 from transformer_lens import TransformerBridge, TransformerBridgeConfig
+from transformer_lens.model_bridge.sources import build_bridge_from_module
 
 _FORMAT = "lat-workbench agent"
-_IDENTITY_WRITES = ("hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
-_EMBEDDINGS = ("hook_embed", "hook_pos_embed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Agent:
             self.bridge.to(self.device, print_details=False)
         self.bridge.eval()
         self._sites: dict[Site, int] | None = None
+        self._written: dict[Site, bool] = {}
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {self.device})"
@@ -158,20 +160,17 @@ class Agent:
         """What one unit of each activation adds to the residual stream, or None where that is not linear.
 
         The identity for residual, attention-output and MLP-output sites, W_out at `mlp.hook_post`, W_O at
-        `attn.hook_z`. TransformerBridge's `hook_resid_mid` is the input of the second norm only: an edit there
+        `attn.hook_z`, where one edit, tried on the live model, did write that: None where a norm follows, as in
+        Gemma's blocks. TransformerBridge's `hook_resid_mid` is the input of the second norm only: an edit there
         does not stay in the residual stream, so it has no linear write.
         """
         site = self.site(site)
-        if site.kind in _IDENTITY_WRITES or site.name in _EMBEDDINGS:
-            return torch.eye(self.d_model, device=self.device)
-        if site.layer is None or getattr(self.bridge.cfg, "use_normalization_before_and_after", False):
+        write = read_off(self.bridge, site, self.width(site))
+        if write is None:
             return None
-        block = self.bridge.blocks[site.layer]
-        if site.kind == "mlp.hook_post":
-            return block.mlp.W_out.detach()
-        if site.kind == "attn.hook_z":
-            return block.attn.W_O.detach().reshape(-1, self.d_model)
-        return None
+        if site not in self._written:
+            self._written[site] = is_written(self.bridge, site, write, self.residual_site(site))
+        return write if self._written[site] else None
 
     def residual_site(self, site: str | Site) -> Site:
         """Where the residual stream holds what an edit at that Site has written."""
@@ -239,13 +238,35 @@ class Agent:
 
     def copy(self, *, name: str | None = None) -> "Agent":
         """An Agent of its own with the same weights."""
+        for part in self.bridge.modules():  # some keep a pattern of their last run, and its graph cannot be copied
+            if isinstance(kept := vars(part).get("_pattern"), Tensor):
+                vars(part)["_pattern"] = kept.detach()
         twin = Agent(copy.deepcopy(self.bridge), name=name or self.name, device=self.device, vocabulary=self.vocabulary)
-        twin._sites = self._sites
+        twin._sites, twin._written = self._sites, dict(self._written)
         return twin
 
     def weights(self) -> dict[str, Tensor]:
         """Every parameter once, named as in the model that the bridge wraps."""
         return {name.replace("_original_component.", ""): p for name, p in self.bridge.named_parameters()}
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, *, device: Any = "auto", dtype: torch.dtype = torch.float32
+    ) -> "Agent":
+        """A Hugging Face causal language model, from a folder that `save_pretrained` wrote or by its name on the hub.
+
+        A folder is read offline, with or without a tokenizer in it. Weights are used as they are, in fp32 unless
+        another dtype is asked for, because edits are measured in it; attention is eager. Code and pickles that come
+        with a model are never opened. Raises BadCheckpoint for those, for weights that are missing, unexpected or of
+        another shape, and where the bridge does not give the logits of the Hugging Face model.
+        """
+        where = _device(device)
+        found = open_pretrained(name_or_folder, device=where, dtype=dtype)
+        rows, expected = some_answers(found)  # before the bridge takes the model apart
+        agent = cls(_bridge_to(found), name=found.name, device=where)
+        with torch.no_grad():
+            check_agreement(found, expected, agent.bridge(rows))
+        return agent
 
     def save(self, folder: str | Path) -> None:
         """Write `agent.json` and `model.safetensors` into a folder. Only native bridges can be saved."""
@@ -303,6 +324,20 @@ def _device(wanted: Any) -> torch.device:
         first = str(error).splitlines()[0]
         raise BadSettings(f"expected a device such as 'auto', 'cpu' or 'cuda', got {wanted!r}: {first}") from None
     return device
+
+
+def _bridge_to(found: Pretrained) -> TransformerBridge:
+    """A bridge to a Hugging Face model and its weights. Raises BadCheckpoint where TransformerLens has none."""
+    kind, config = type(found.model).__name__, copy.deepcopy(found.model.config)
+    try:
+        return build_bridge_from_module(
+            found.model, kind, hf_config=config, tokenizer=found.tokenizer, model_name=found.name
+        )
+    except Exception as error:  # an adapter raises whatever goes wrong in it
+        raise BadCheckpoint(
+            f"expected a model that TransformerLens has a bridge to, got {found.name}, a {kind}: {error!r}. "
+            "Take a model of another architecture, or another version of TransformerLens."
+        ) from error
 
 
 def _empty(config: TransformerBridgeConfig) -> TransformerBridge:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.toys import LENGTH, boot, edit_at, noise, quiet, some_prompts, toy
-from workbench import Agent, HiddenBehaviour, UntargetedLoss
+from tests.toys import ANSWERS, LENGTH, boot, edit_at, noise, quiet, some_prompts, toy
+from workbench import Agent, HiddenBehaviour, LogitDifference, Site, UntargetedLoss
 from workbench.engine import Split, View, memory
 from workbench.goals import Goal
 from workbench.prompts import Prompts
@@ -28,28 +28,38 @@ KINDS = (
     "attn.v",
     "attn.z",
 )
-TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-10}
+ENDS = ("hook_embed", "hook_pos_embed", "ln_final.hook_normalized", "unembed.hook_in")
+TIERS = ("sequential", "stripped", "hooks")
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 5e-2}
 
 
 @st.composite
-def architectures(draw: st.DrawFn) -> dict[str, Any]:
+def architectures(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = tuple(TOLERANCE)) -> dict[str, Any]:
     """Settings of a native bridge."""
     rotary, gated = draw(st.booleans()), draw(st.booleans())
     return {
         "n_layers": draw(st.integers(1, 4)),
-        "normalization_type": draw(st.sampled_from(("LN", "RMS", None))),
-        "act_fn": draw(st.sampled_from(("gelu", "relu", "silu"))),
+        "normalization_type": draw(st.sampled_from(("LN", "RMS", "LNPre", None))),
+        "act_fn": draw(st.sampled_from(("gelu", "gelu_new", "relu", "silu"))),
         "gated_mlp": gated,
+        "n_key_value_heads": draw(st.sampled_from((None, 1))),
         "positional_embedding_type": "rotary" if rotary else "standard",
-        "dtype": draw(st.sampled_from((torch.float32, torch.float64))),
+        "dtype": draw(st.sampled_from(dtypes)),
         "seed": draw(st.integers(0, 9)),
-        "gain": 2.0,
+        "gain": 1.5,
     }
 
 
-def one_by_one(agent: Agent, site: str, prompts: Prompts, deltas: Tensor) -> Tensor:
+def positions() -> st.SearchStrategy[tuple[int, ...] | None]:
+    """Where edits are allowed: everywhere, at any set of positions, at the last one, or after every answer."""
+    some = st.sets(st.integers(0, LENGTH - 1), min_size=1, max_size=4).map(tuple)
+    late = st.just((max(ANSWERS),)) | st.just((LENGTH - 1,))
+    return st.none() | some | late
+
+
+def one_by_one(agent: Agent, site: str, prompts: Prompts, deltas: Tensor, at: tuple[int, ...] | None = None) -> Tensor:
     """What the reference path gives: [edit, prompt, answer, vocab]."""
-    return torch.stack([agent.logits(prompts, edit_at(site, delta)) for delta in deltas])
+    return torch.stack([agent.logits(prompts, edit_at(site, delta, at)) for delta in deltas])
 
 
 def close(found: Tensor, expected: Tensor) -> None:
@@ -58,20 +68,50 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
-@settings(max_examples=15)
-@given(architectures(), st.data())
-def test_stacked_edits_give_the_logits_that_each_gives_alone(settings_: dict[str, Any], data: st.DataObject) -> None:
+@settings(max_examples=25)
+@given(architectures(), positions(), st.data())
+def test_every_tier_gives_the_logits_that_each_edit_gives_alone(
+    settings_: dict[str, Any], at: tuple[int, ...] | None, data: st.DataObject
+) -> None:
     agent, prompts = boot(**settings_), some_prompts()
-    for kind in data.draw(st.lists(st.sampled_from(KINDS), min_size=4, max_size=4, unique=True)):
-        site = f"L{data.draw(st.integers(0, agent.n_layers - 1))}.{kind}"
-        seen = View(agent, site, prompts)
-        shape = data.draw(st.sampled_from(((3, seen.width), (3, LENGTH, seen.width))))
-        deltas = noise(*shape, dtype=settings_["dtype"])
-        close(seen.logits(deltas), one_by_one(agent, site, prompts, deltas))
-        close(seen.clean_logits, agent.logits(prompts))
+    kinds = data.draw(st.lists(st.sampled_from(KINDS), min_size=3, max_size=3, unique=True))
+    sites = [f"L{data.draw(st.integers(0, agent.n_layers - 1))}.{kind}" for kind in kinds]
+    for site in [*sites, data.draw(st.sampled_from([end for end in ENDS if Site(end) in agent.sites()]))]:
+        rows = data.draw(st.sampled_from((None, len(at or range(LENGTH)))))
+        width = agent.width(site)
+        deltas = (
+            noise(3, width, dtype=agent_dtype(agent)) if rows is None else noise(3, rows, width).to(agent_dtype(agent))
+        )
+        expected = one_by_one(agent, site, prompts, deltas, at)
+        for tier in TIERS[1:] if site in ENDS[2:] else TIERS:
+            seen = View(agent, site, prompts, positions=at, engine=tier)
+            assert seen.engine == tier
+            close(seen.logits(deltas), expected)
 
 
-@pytest.mark.parametrize("kind", ["hook_embed", "hook_pos_embed", "unembed.hook_in", *(f"L1.{k}" for k in KINDS)])
+def agent_dtype(agent: Agent) -> torch.dtype:
+    return next(agent.bridge.parameters()).dtype
+
+
+@settings(max_examples=15)
+@given(architectures((torch.float32, torch.float64)), st.data())
+def test_edits_at_several_sites_apply_jointly(settings_: dict[str, Any], data: st.DataObject) -> None:
+    agent, prompts = boot(**settings_), some_prompts()
+    places = data.draw(
+        st.lists(st.tuples(st.integers(0, agent.n_layers - 1), st.sampled_from(KINDS)), min_size=2, max_size=4)
+    )
+    edits = [
+        edit_at(f"L{layer}.{kind}", noise(agent.width(f"L{layer}.{kind}"), seed=i, dtype=agent_dtype(agent)))
+        for i, (layer, kind) in enumerate(places)
+    ]
+    proposals = [edits, edits[:1], [edit.scaled(-0.5) for edit in edits]]
+    expected = torch.stack([agent.logits(prompts, proposal) for proposal in proposals])
+    for tier in TIERS:
+        view = View(agent, [edit.site for edit in edits], prompts, engine=tier)
+        close(view.logits(view.stack(proposals)), expected)
+
+
+@pytest.mark.parametrize("kind", [*ENDS, *(f"L1.{k}" for k in KINDS)])
 def test_every_kind_of_site_can_be_viewed(kind: str) -> None:
     agent, prompts = toy(), some_prompts()
     seen = View(agent, kind, prompts)
@@ -79,12 +119,13 @@ def test_every_kind_of_site_can_be_viewed(kind: str) -> None:
         close(seen.logits(noise(*shape)), one_by_one(agent, kind, prompts, noise(*shape)))
 
 
-PLACES = [(kind, d) for kind in ("L0.resid_pre", "L1.resid_post", "L1.mlp_out", "L1.mlp.post") for d in TOLERANCE]
+KINDS_OF_WRITES = ("L0.resid_pre", "L1.resid_post", "L1.mlp_out", "L1.mlp.post", "L1.attn.z", "L1.attn_out")
+PLACES = [(kind, d) for kind in KINDS_OF_WRITES for d in (torch.float32, torch.float64)]
 
 
 @pytest.mark.parametrize(("kind", "dtype"), PLACES)
-def test_edits_of_the_residual_stream_take_a_way_that_is_faster_than_hooks(kind: str, dtype: torch.dtype) -> None:
-    assert View(toy(dtype=dtype), kind, some_prompts()).engine != "hooks"
+def test_edits_that_write_to_the_residual_stream_take_the_fast_tier(kind: str, dtype: torch.dtype) -> None:
+    assert View(toy(dtype=dtype), kind, some_prompts()).engine == "sequential"
 
 
 @pytest.mark.parametrize(("kind", "dtype"), PLACES)
@@ -130,7 +171,10 @@ def slopes(agent: Agent, site: str, prompts: Prompts, deltas: Tensor, goal: Goal
     return torch.autograd.grad(total, deltas)[0]
 
 
-@pytest.mark.parametrize("goal", [UntargetedLoss(), HiddenBehaviour()], ids=("untargeted", "hidden"))
+GOALS = (UntargetedLoss(), HiddenBehaviour(), LogitDifference.token(3))
+
+
+@pytest.mark.parametrize("goal", GOALS, ids=("untargeted", "hidden", "difference"))
 @pytest.mark.parametrize("kind", ["L0.resid_post", "L1.mlp.post", "L0.attn.z", "L1.attn.q", "hook_embed", "L1.mlp_out"])
 def test_gradients_are_those_through_hooks_and_those_of_finite_differences(kind: str, goal: Goal) -> None:
     agent, prompts = toy(dtype=torch.float64), some_prompts()
@@ -153,7 +197,7 @@ def test_the_loss_of_one_edit_knows_nothing_of_the_others() -> None:
 
 
 @settings(max_examples=12)
-@given(architectures(), st.data())
+@given(architectures((torch.float32, torch.float64)), st.data())
 def test_the_two_parts_of_a_split_make_the_whole(settings_: dict[str, Any], data: st.DataObject) -> None:
     agent, prompts = boot(**settings_), some_prompts()
     split = Split(agent, data.draw(st.integers(0, agent.n_layers)), prompts.answer_positions)

@@ -18,8 +18,8 @@ Stream = Float[Tensor, "prompt edit pos d_model"]
 Kept = Float[Tensor, "prompt edit kept d_model"]
 Write = Float[Tensor, "edit pos d_model"]
 Queries = Float[Tensor, "row head query d_head"]
-Heads = Float[Tensor, "row head pos d_head"]
-KeysValues = tuple[Float[Tensor, "prompt head past d_head"], Float[Tensor, "prompt head past d_head"]]
+Heads = Float[Tensor, "row kv_head pos d_head"]
+KeysValues = tuple[Float[Tensor, "prompt kv_head past d_head"], Float[Tensor, "prompt kv_head past d_head"]]
 WholeBlock = Callable[[Float[Tensor, "row pos d_model"]], Any]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from workbench.agent import Agent
 
 Residual = Float[Tensor, "row pos d_model"]
+Write = Float[Tensor, "row _ d_model"]  # at every position, or one for all
 
 
 class Parts:
@@ -70,7 +71,7 @@ class Handed:
     block (after the last: the number of blocks), and the tokens whose logits are wanted (None: all)."""
 
     residual: Residual | None = None
-    writes: Mapping[int, Residual] = field(default_factory=dict)
+    writes: Mapping[int, Write] = field(default_factory=dict)
     tokens: Int64[Tensor, "row answer read"] | None = None
 
 
@@ -99,7 +100,7 @@ class Stripped:
     def __call__(
         self,
         residual: Residual,
-        writes: Mapping[int, Residual] | None = None,
+        writes: Mapping[int, Write] | None = None,
         tokens: Int64[Tensor, "row answer read"] | None = None,
     ) -> Float[Tensor, "row answer read"]:
         """Logits at the answers, of `tokens` or of all. writes: added to the stream before later blocks, by number."""
