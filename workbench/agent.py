@@ -14,6 +14,7 @@ from torch import Tensor
 
 from workbench.edits import Edit, as_edits
 from workbench.errors import BadCheckpoint, BadEdit, BadPrompts, BadSettings, UnknownSite, closest
+from workbench.fused import apart, tie
 from workbench.hooks import adding, usable_sites
 from workbench.pretrained import Pretrained, check_agreement, open_pretrained, some_answers
 from workbench.prompts import Prompts
@@ -27,6 +28,7 @@ from transformer_lens import TransformerBridge, TransformerBridgeConfig
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 
 _FORMAT = "lat-workbench agent"
+_LOGITS_AT_ONCE = 2**22  # while activations are read: a whole bridge makes logits that nobody asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Agent:
     """The model under study: any TransformerBridge.
 
     device: "auto" takes a GPU where there is one. The bridge is moved there and put in evaluation mode;
-    its weights are used as they are, never changed: `retrain` works on a copy.
+    its weights are used as they are, never changed: `retrain` works on a copy. Projections that the bridge split off
+    a fused one, as in GPT-2's attention, are tied to the fused weights, so that there is one set of weights.
     """
 
     bridge: TransformerBridge
@@ -65,6 +68,7 @@ class Agent:
         self.device = _device(self.device)
         if next(self.bridge.parameters()).device != self.device:
             self.bridge.to(self.device, print_details=False)
+        tie(self.bridge)
         self.bridge.eval()
         self._sites: dict[Site, int] | None = None
         self._written: dict[Site, bool] = {}
@@ -224,9 +228,11 @@ class Agent:
         """The unedited activations at a Site, heads flattened."""
         self.check(prompts)
         seen: list[Tensor] = []
-        with self.hooked([(self.site(site).name, lambda x, hook: seen.append(x))]):
-            self.bridge(prompts.tokens.to(self.device))
-        return seen[0].flatten(2).clone()
+        batch = max(1, _LOGITS_AT_ONCE // (prompts.length * self.d_vocab))
+        with self.hooked([(self.site(site).name, lambda x, hook: seen.append(x.flatten(2).clone()))]):
+            for tokens in prompts.tokens.to(self.device).split(batch):
+                self.bridge(tokens)
+        return torch.cat(seen)
 
     @contextmanager
     def hooked(self, hooks: Sequence[tuple[str, Callable[..., Any]]]) -> Iterator[None]:
@@ -248,6 +254,15 @@ class Agent:
     def weights(self) -> dict[str, Tensor]:
         """Every parameter once, named as in the model that the bridge wraps."""
         return {name.replace("_original_component.", ""): p for name, p in self.bridge.named_parameters()}
+
+    def check_trainable(self) -> None:
+        """Raise BadSettings where the bridge runs weights of its own: training the model that it wraps misses them."""
+        if names := apart(self.bridge):
+            raise BadSettings(
+                f"expected a bridge that runs the weights of the model it wraps, but {self.name} has "
+                f"{len(names)} of its own ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}). "
+                "Make the Agent before the bridge's weights are processed, or take a model of another architecture."
+            )
 
     @classmethod
     def from_pretrained(

@@ -15,6 +15,7 @@ from workbench.cli.demo import Demo
 from workbench.cli.doctor import Doctor
 from workbench.cli.hunt import Hunt
 from workbench.cli.retrain import Retrain
+from workbench.cli.speed import BenchSpeed
 from workbench.cli.sweep import Sweep
 from workbench.cli.zoo import ZooBuild, ZooList, ZooShow
 from workbench.errors import WorkbenchError, unknown
@@ -28,6 +29,7 @@ COMMANDS: dict[str, type] = {
     "sweep": Sweep,
     "retrain": Retrain,
     "bench zoo": BenchZoo,
+    "bench speed": BenchSpeed,
     "doctor": Doctor,
 }
 _HELP = ("-h", "--help")

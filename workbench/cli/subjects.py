@@ -30,7 +30,7 @@ class Subject:
     """Which agent, on which prompts."""
 
     agent: Annotated[Positional[str], arg(metavar="AGENT")]
-    """An organism's name (`workbench zoo list`), or a folder that an agent was saved in."""
+    """An organism's name (`workbench zoo list`), or a folder that an agent or a Hugging Face model was saved in."""
     prompts_file: Annotated[Path | None, shown_as("FILE")] = None
     """JSON with tokens, answer_positions and answers; by default the organism's own, or prompts.json in the folder."""
     seed: int = 0
@@ -72,9 +72,13 @@ def open_agent(name: str) -> "tuple[Agent, Organism | None]":
 
 
 def _load(folder: str) -> "Agent":
+    """An agent from the folder that `Agent.save` or, where it has no `agent.json`, `save_pretrained` wrote."""
     from workbench.agent import Agent
 
-    return Agent.load(folder)
+    path = Path(folder)
+    if (path / "config.json").is_file() and not (path / "agent.json").exists():
+        return Agent.from_pretrained(path)
+    return Agent.load(path)
 
 
 def one_thread() -> None:

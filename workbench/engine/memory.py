@@ -14,7 +14,8 @@ from workbench.errors import BadSettings
 _Result = TypeVar("_Result")
 _CPU_BYTES = 2 * 2**30
 _CPU_POSITIONS = 2048  # token positions a chunk on a CPU: what stays in its cache; measured, see ARCHITECTURE
-_CUDA_SHARE = 0.7
+_CUDA_SHARE = 0.9
+_COUNTED = 0.6  # of the memory given: the rest is for what a Meter does not see, such as what an allocator keeps
 
 
 class Meter(TorchDispatchMode):
@@ -29,14 +30,15 @@ class Meter(TorchDispatchMode):
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {_address(t) for t in tree_iter((args, kwargs)) if isinstance(t, torch.Tensor)}
+        # What has died since the last operation goes first: its address may be given to what this one makes.
+        self._alive = {key: kept for key, kept in self._alive.items() if not kept[0].expired()}
+        known = self._alive.keys() | {_address(t) for t in tree_iter((args, kwargs)) if isinstance(t, torch.Tensor)}
         output = func(*args, **(kwargs or {}))
         for tensor in tree_iter(output):
-            if isinstance(tensor, torch.Tensor) and _address(tensor) not in given | self._alive.keys():
+            if isinstance(tensor, torch.Tensor) and _address(tensor) not in known:
                 storage = tensor.untyped_storage()
                 self._alive[_address(tensor)] = StorageWeakRef(storage), storage.nbytes()
                 self.total += storage.nbytes()
-        self._alive = {key: (ref, size) for key, (ref, size) in self._alive.items() if not ref.expired()}
         self.peak = max(self.peak, sum(size for _, size in self._alive.values()))
         return output
 
@@ -48,7 +50,7 @@ def _address(tensor: torch.Tensor) -> int:
 @dataclass(slots=True)
 class Chunks:
     """How many rows (an edit on a prompt) to run at once. limit: bytes for everything that a run makes; None: 2 GiB on
-    a CPU, 70 % of what is free on a GPU. On a CPU chunks are also small enough for its cache."""
+    a CPU, 90 % of what is free on a GPU. On a CPU chunks are also small enough for its cache."""
 
     device: torch.device
     limit: int | None = None
@@ -58,13 +60,16 @@ class Chunks:
         if self.limit is not None and (not isinstance(self.limit, int) or self.limit < 1):
             raise BadSettings(f"expected memory as a whole number of bytes, at least 1, or None, got {self.limit!r}.")
 
-    def rows(self, bytes_per_row: int, positions: int, *, cached: bool = True) -> int:
-        """The rows of a chunk, at least one. positions: that each row runs. Raises BadSettings if not even one fits."""
-        fit = self._bytes() // max(1, bytes_per_row)
+    def rows(self, bytes_per_row: int, positions: int, *, held: int = 0, cached: bool = True) -> int:
+        """The rows of a chunk, at least one. positions: that each row runs. held: bytes that are taken in any case.
+
+        Raises BadSettings if not even one row fits.
+        """
+        fit = int(_COUNTED * self._bytes() - held) // max(1, bytes_per_row)
         if fit < 1:
             raise BadSettings(
-                f"expected at least {bytes_per_row:,} bytes of memory, for one edit on one prompt, "
-                f"got {self._bytes():,}."
+                f"expected at least {int((held + bytes_per_row) / _COUNTED) + 1:,} bytes of memory, "
+                f"for one edit on one prompt, got {self._bytes():,}."
             )
         if cached and self.device.type == "cpu":
             fit = min(fit, max(1, _CPU_POSITIONS // max(1, positions)))

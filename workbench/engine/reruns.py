@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from workbench.agent import Agent
-from workbench.engine.sequential import Course
+from workbench.engine.sequential import Course, KeysValues, Stream
 from workbench.engine.split import sequential
 from workbench.engine.stripped import Parts, Prefix, Stripped
 from workbench.prompts import Prompts
@@ -41,6 +41,11 @@ class Question:
     positions: tuple[int, ...] | None
     tokens: Int64[Tensor, "prompt pos"]
     clean: Float[Tensor, "prompt answer vocab"]
+    batch: int
+
+    def each_batch(self, run: Callable[[Tensor], Tensor]) -> Tensor:
+        """`run` of the tokens of all prompts, `batch` prompts at a time, which is what memory allows unedited."""
+        return torch.cat([run(some) for some in self.tokens.split(self.batch)])
 
     @property
     def start(self) -> int:
@@ -50,9 +55,15 @@ class Question:
 
 @runtime_checkable
 class Rerun(Protocol):
-    """The Agent under stacked edits: one tensor [edit, pos or 1, width] a site, on some of the prompts."""
+    """The Agent under stacked edits: one tensor [edit, pos or 1, width] a site, on some of the prompts.
+
+    held: bytes that it keeps between runs.
+    """
 
     name: ClassVar[str]
+
+    @property
+    def held(self) -> int: ...
 
     def __call__(self, deltas: Sequence[Deltas], rows: slice, read: Read | None) -> EditLogits:
         """Logits at the answers, of the tokens to `read` or of all. The deltas have a row for each edited position."""
@@ -67,6 +78,8 @@ class Hooked:
     """The whole bridge with hooks on it: the reference, which works everywhere."""
 
     name: ClassVar[str] = "hooks"
+
+    held = 0
 
     def __init__(self, question: Question) -> None:
         self.question = question
@@ -95,7 +108,8 @@ class FromBlock:
         ends = (bridge.ln_final, bridge.unembed) if any(e.layer == len(bridge.blocks) for e in self.entries) else ()
         parts = Parts(question.agent, (*blocks.values(), *ends))
         self.layer = min(e.layer for e in self.entries)
-        self.base = Prefix(parts, self.layer)(question.tokens)
+        self.base = question.each_batch(Prefix(parts, self.layer))
+        self.held = self.base.nbytes
         self.suffix = Stripped(parts, self.layer, question.prompts.answer_positions)
 
     def __call__(self, deltas: Sequence[Deltas], rows: slice, read: Read | None) -> EditLogits:
@@ -130,9 +144,18 @@ class FromHalfBlock:
         self.whole = {layer: agent.bridge.blocks[layer] for layer in cut}
         self.start = 0 if cut else question.start
         self.boundary = min(e.boundary for e in self.entries)
-        base = Prefix(Parts(agent), self.boundary // 2)(question.tokens)[:, None]
-        self.base = self.model.halfway(base, self.boundary // 2) if self.boundary % 2 else base
-        self.past = self.model.past(self.base, self.boundary, self.start) if self.start else {}
+        prefix = Prefix(Parts(agent), self.boundary // 2)
+        self.base = question.each_batch(lambda tokens: self._entered(prefix(tokens)[:, None]))
+        self.past = self._clean_past() if self.start else {}
+        self.held = self.base.nbytes + sum(kept.nbytes for both in self.past.values() for kept in both)
+
+    def _entered(self, stream: Stream) -> Stream:
+        return self.model.halfway(stream, self.boundary // 2) if self.boundary % 2 else stream
+
+    def _clean_past(self) -> dict[int, KeysValues]:
+        some = [self.model.past(s, self.boundary, self.start) for s in self.base.split(self.question.batch)]
+        joined = {i: tuple(torch.cat(parts) for parts in zip(*(p[i] for p in some), strict=True)) for i in some[0]}
+        return {i: (keys, values) for i, (keys, values) in joined.items()}
 
     def __call__(self, deltas: Sequence[Deltas], rows: slice, read: Read | None) -> EditLogits:
         """See Rerun."""
@@ -147,7 +170,9 @@ class FromHalfBlock:
         where = torch.tensor(moved, device=clean.device)
         return clean.expand(len(found), *clean.shape).index_copy(2, where, found)
 
-    def _later(self, deltas: Sequence[Deltas], rows: slice, read: Read | None) -> EditLogits:
+    def _later(
+        self, deltas: Sequence[Deltas], rows: slice, read: Read | None
+    ) -> Float[Tensor, "edit prompt later read"]:
         """Logits at the answers that edits can reach."""
         asked, base, end = self.question, self.base[rows, :, self.start : self.model.reach], self.model.reach
         hooks, writes = [], {}

@@ -54,8 +54,8 @@ class View:
         self._chunks = Chunks(agent.device, memory)
         self._bytes, self._graph_bytes = 0, 0
         tokens = prompts.tokens.to(agent.device)
-        self.clean_logits = self._unedited(tokens)
-        self._question = Question(agent, self.sites, prompts, self.positions, tokens, self.clean_logits)
+        self.clean_logits, batch = self._unedited(tokens)
+        self._question = Question(agent, self.sites, prompts, self.positions, tokens, self.clean_logits, batch)
         self._rerun = self._best(engine)
 
     @property
@@ -138,7 +138,7 @@ class View:
         """`answer` of the logits at these doses, for a chunk of edits at a time."""
 
         def run() -> Tensor:
-            rows = self._chunks.rows(self._bytes * len(doses), self._length)
+            rows = self._chunks.rows(self._bytes * len(doses), self._length, held=self._held)
             step = max(1, rows // len(self.prompts))
             chunks = ([part[span] for part in parts] for span in spans(len(parts[0]), step))
             return torch.cat([answer(*(self._rows([d * x for d in c], rows, read) for x in doses)) for c in chunks])
@@ -155,7 +155,7 @@ class View:
     def _slopes(
         self, parts: Sequence[Deltas], goal: Goal, read: Read | None
     ) -> tuple[Float[Tensor, "edit"], tuple[Tensor, ...]]:
-        step = max(1, self._chunks.rows(self._graph_bytes, self._length) // len(self.prompts))
+        step = max(1, self._chunks.rows(self._graph_bytes, self._length, held=self._held) // len(self.prompts))
         losses, slopes = [], []
         for span in spans(len(parts[0]), step):
             chunk = [part[span].detach().requires_grad_(True) for part in parts]
@@ -173,13 +173,19 @@ class View:
         start = min(self.positions) if self.positions and self.engine == "sequential" else 0
         return max(1, max(self.prompts.answer_positions) + 1 - start)
 
+    @property
+    def _held(self) -> int:
+        """Bytes that this View keeps."""
+        return self._rerun.held + self.clean_logits.nbytes
+
     @torch.no_grad()
-    def _unedited(self, tokens: Tensor) -> Float[Tensor, "prompt answer vocab"]:
-        """Through the bridge itself, as many prompts at a time as memory allows."""
+    def _unedited(self, tokens: Tensor) -> tuple[Float[Tensor, "prompt answer vocab"], int]:
+        """Logits through the bridge itself, and how many prompts at a time memory allowed for."""
         with Meter() as meter:
             first = self.agent.logits(self.prompts[:1])
-        rest = spans(len(tokens) - 1, self._chunks.rows(meter.peak, self.prompts.length, cached=False))
-        return torch.cat([first, *(self.agent.logits(self.prompts[1:][s]) for s in rest)])
+        batch = self._chunks.rows(2 * meter.peak, self.prompts.length, cached=False)  # half is left for what is kept
+        rest = spans(len(tokens) - 1, batch)
+        return torch.cat([first, *(self.agent.logits(self.prompts[1:][s]) for s in rest)]), batch
 
     @torch.no_grad()
     def _best(self, wanted: str | None) -> Rerun:

@@ -74,6 +74,7 @@ def retrain(
     if not isinstance(recipe, Recipe):
         raise BadSettings(f"expected a recipe such as LAT(), got {recipe!r}.")
     agent.check(prompts)
+    agent.check_trainable()
     start = resume.checkpoint if isinstance(resume, Step) else resume
     run = _identity(agent, prompts, recipe, seed)
     if start is not None and start.of != run:
