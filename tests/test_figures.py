@@ -127,6 +127,21 @@ def test_each_site_has_a_panel_and_what_was_not_run_is_grey():
     assert "not run" not in parts(figures.heatmap(sweep_grid())).layout.title.subtitle.text
 
 
+@pytest.mark.parametrize("make", [sweep_grid, sites_grid])
+def test_a_screened_grid_says_how_many_were_run_and_the_rest_is_grey(make):
+    grid = make().assign_coords(slope=make().isel(dose=0, drop=True))
+    kept = grid.where(grid.neuron % 8 == 1)  # every eighth neuron; 17 is one of them
+    there = int(grid.slope.notnull().sum())
+    for said in (parts(figures.heatmap(kept)), parts(figures.dose_curves(kept))):
+        assert f"screened: {there // 8} of {there} neurons. Grey: not run." in said.layout.title.subtitle.text
+    assert [a.text for a in parts(figures.heatmap(kept)).layout.annotations if "neuron" in a.text] == ["neuron 17"]
+    assert "screened" not in parts(figures.heatmap(make())).layout.title.subtitle.text
+    by_loss = picture(kept, order="loss").panels[-1]
+    assert np.isnan(by_loss.values[:, 12:]).all()
+    assert not np.isnan(by_loss.values[:, 0]).any()
+    assert figures.static(kept)
+
+
 @pytest.mark.parametrize("fill", [np.nan, UNEDITED])
 @pytest.mark.parametrize("make", GRIDS.values(), ids=GRIDS)
 def test_grids_without_any_number_or_any_difference_can_be_drawn(make, fill):

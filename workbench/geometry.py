@@ -48,7 +48,10 @@ class SetOfRows(Protocol):
         ...
 
     def scatter(self, count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
-        """Random rows without a preferred direction in the space that sizes are measured in; of any size."""
+        """Random rows without a preferred direction in the space that sizes are measured in; of any size.
+
+        Drawn on the CPU, so that a seed means the same everywhere, and returned on the device of the set's constants.
+        """
         ...
 
 
@@ -168,8 +171,8 @@ class Ellipsoid:
 
     def scatter(self, count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
         """See SetOfRows. What the rows write is isotropic."""
-        axes = torch.randn(count, self.rank, generator=generator, dtype=torch.float64) / self.stretch.cpu()
-        return (axes @ self.basis.cpu().T).float()
+        noise = torch.randn(count, self.rank, generator=generator, dtype=torch.float64)
+        return (noise.to(self.basis.device) / self.stretch @ self.basis.T).float()
 
     def _by_axes(self, rows: Rows, change: _OnAxes) -> Rows:
         flat = rows.double().reshape(-1, rows.shape[-1])
@@ -225,8 +228,8 @@ def _untouched_if_inside(members: SetOfRows, rows: Rows, nearest: Rows) -> Rows:
 def _gaussian_over(
     weights: Float[Tensor, "width"], count: int, generator: torch.Generator
 ) -> Float[Tensor, "row width"]:
-    noise = torch.randn(count, len(weights), generator=generator)
-    return torch.where(weights > 0, noise / weights.clamp_min(1e-30).cpu(), torch.zeros_like(noise))
+    noise = torch.randn(count, len(weights), generator=generator).to(weights.device)
+    return torch.where(weights > 0, noise / weights.clamp_min(1e-30), torch.zeros_like(noise))
 
 
 def on_device(members: SetOfRows, device: torch.device) -> SetOfRows:

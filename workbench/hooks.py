@@ -28,22 +28,23 @@ def usable_sites(bridge: Any, device: torch.device) -> dict[Site, int]:
     """Sites of a live bridge and their widths: edit every candidate once and watch the output."""
     lengths = _two_lengths(bridge)
     short, long = (torch.arange(n, device=device)[None] % bridge.cfg.d_vocab for n in lengths)
+    plain = bridge(long)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the bridge warns of edits at norms' scales, which are tried here on purpose
         found = {
             Site(name): prod(shape[2:])
             for name, shape in _shapes(bridge, short, long).items()
-            if _changes_the_output(bridge, name, long, prod(shape[2:]))
+            if _changes_the_output(bridge, name, long, prod(shape[2:]), plain)
         }
     return dict(sorted(found.items()))
 
 
-def _changes_the_output(bridge: Any, name: str, tokens: Tensor, width: int) -> bool:
+def _changes_the_output(bridge: Any, name: str, tokens: Tensor, width: int, plain: Tensor) -> bool:
     """Whether a huge edit at that hook point, another one at each position, makes any difference."""
     length = tokens.shape[1]
     bump = 100 * torch.linspace(-3.0, 5.0, length * width, device=tokens.device).sin().reshape(length, width)
     edited = bridge.run_with_hooks(tokens, fwd_hooks=[(name, adding(bump))])
-    return not torch.equal(edited, bridge(tokens))
+    return not torch.equal(edited, plain)
 
 
 def _two_lengths(bridge: Any) -> tuple[int, int]:

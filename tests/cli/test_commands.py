@@ -9,7 +9,7 @@ import pytest
 import toy_models
 from tests.cli.running import FAST_HUNT, Run
 from toy_models import Organism, Record
-from workbench import Agent, SwitchReport
+from workbench import Agent, SwitchReport, sweep
 from workbench.cli.subjects import read_prompts, write_prompts
 
 # TransformerLens says so whenever an edit is tried there, which Agent.sites() does once.
@@ -125,6 +125,22 @@ def test_sweep_of_several_sites_names_each(run: Run) -> None:
     said = run("sweep", "quartz", *words)
     assert "L0.mlp.post" in said.out
     assert "L1.mlp.post" in said.out
+
+
+def test_sweep_screens_and_keeps_within_a_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds: list[int | None] = []
+
+    def watched(*given: Any, memory: int | None, **settings: Any) -> Any:
+        bounds.append(memory)
+        return sweep(*given, memory=memory, **settings)
+
+    monkeypatch.setattr("workbench.heatmap.sweep", watched)
+    words = ("--doses", "4", "--prompts", "4", "--screen", "0.25")
+    said = run("sweep", "quartz", "--site", "L0.mlp.post", *words, "--memory", "64")
+    data = run("sweep", "quartz", "--site", "L0.mlp.post", "L1.resid_post", *words, "--json").data
+    assert bounds == [64 * 2**20, None]
+    assert "screened  6 of 24 neurons" in said.out
+    assert data["screened"] == "10 of 40 neurons"  # a quarter of 24, and of 16
 
 
 def test_retrain_compares_before_and_after_and_saves(run: Run) -> None:

@@ -1,6 +1,7 @@
 """A folder that `save_pretrained` wrote is an AGENT too."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,20 @@ def test_retrain_trains_what_is_in_it(run: Run, folder: Path) -> None:
     data = run("retrain", folder, *words, "--json").data
     assert data["losses"][-1]["loss"] < data["losses"][0]["loss"]
     assert data["after"]["clean_accuracy"] == 1.0  # one answer everywhere, learnt by the bridge that is asked
+
+
+def test_what_could_not_be_saved_is_refused_before_it_is_trained(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("it was trained")
+
+    monkeypatch.setattr(import_module("workbench.retrain"), "retrain", refuse)
+    said = run("retrain", folder, "--steps", "1", "--prompts-file", "prompts.json", "--save", "after")
+    assert said.status == 2
+    assert said.err.startswith("error: expected a native agent to --save, got")
+    assert "Leave --save out" in said.err
+    assert not Path("after").exists()
 
 
 def test_an_agent_of_ours_goes_before_a_configuration_beside_it(

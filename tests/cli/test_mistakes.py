@@ -24,7 +24,7 @@ def _files(folder: Path, organism: Organism) -> None:
 
 
 MISTAKES = {
-    "hunr": "no command 'hunr' among 9. Closest: hunt.",
+    "hunr": "no command 'hunr' among 10. Closest: hunt.",
     "zoo lst": "Closest: zoo list",
     "zoo show quart": "no organism 'quart' among 2. Closest: quartz.",
     "hunt quart": "no organism or folder 'quart' among 2. Closest: quartz.",
@@ -46,6 +46,8 @@ MISTAKES = {
     "sweep quartz --site L0.mlp.post --neurons 999": "expected neurons in 0..23",
     "sweep quartz --site L0.mlp.post --doses inf": "expected one or more finite doses",
     "sweep quartz --site": "expected at least one --site",
+    "sweep quartz --site L0.mlp.post --screen 1.5": "expected the share of neurons to evaluate in (0, 1]",
+    "sweep quartz --site L0.mlp.post --memory 0": "expected --memory in MiB, at least 1, got 0.",
     "retrain quartz --set lrr=1": "no setting of LAT 'lrr' among 7. Closest: lr",
     "retrain quartz --set lr=-1": "lr of LAT: Input should be greater than 0, got -1.",
     "retrain quartz --set lr": "expected --set key=value, got 'lr'",

@@ -130,7 +130,7 @@ def test_when_not_even_one_row_fits_the_error_is_what_the_machine_said(monkeypat
 
 def test_chunks_on_a_cpu_also_fit_its_cache() -> None:
     chunks = Chunks(torch.device("cpu"), 2**30)
-    assert chunks.rows(10, 16) < chunks.rows(10, 1) < chunks.rows(10, 1, cached=False)
+    assert chunks.rows(10, 16) < chunks.rows(10, 1) < chunks.rows(10, 1, graph=True)
     assert chunks.rows(2**28, 16) == 2  # 60 % of the memory is counted on
     assert chunks.rows(2**27, 16, held=2**28) == 2
 

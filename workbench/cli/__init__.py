@@ -77,7 +77,7 @@ def _route(words: list[str]) -> tuple[str, list[str]]:
 def _overview(group: str) -> str:
     """The commands of a group, or all of them, each in a line."""
     chosen = {name: kind for name, kind in COMMANDS.items() if name.startswith(group)}
-    lines = [f"  workbench {name:<10} {_summary(kind)}" for name, kind in chosen.items()]
+    lines = [f"  workbench {name:<11} {_summary(kind)}" for name, kind in chosen.items()]
     return "\n".join(
         [
             f"usage: workbench {group or 'COMMAND'} ...",

@@ -55,6 +55,7 @@ class Retrain:
 
         report = None if self.report is None else SwitchReport.load(self.report)
         opened = self.subject.open(self.prompts)
+        self._check_savable(opened.agent)
         events = retrain(opened.agent, opened.prompts, recipe, report=report, seed=self.subject.seed)
         steps = list(_shown(events, recipe.steps))
         after = steps[-1].agent
@@ -62,6 +63,14 @@ class Retrain:
             after.save(self.save)
             write_prompts(self.save / PROMPTS_FILE, self._fresh(opened))
         return self._result(steps, outcome(opened, opened.agent), outcome(opened, after))
+
+    def _check_savable(self, agent: "Agent") -> None:
+        """Raise BadSettings where a retrained agent is to be saved and cannot be: before training, not after it."""
+        if self.save is not None and agent.bridge.cfg.architecture != "TransformerLensNative":
+            raise BadSettings(
+                f"expected a native agent to --save, got {agent.name}, a Hugging Face model: it cannot be written yet. "
+                "Leave --save out, or use workbench.retrain in Python and save the weights of its last step's agent."
+            )
 
     def _recipe(self) -> "Recipe":
         """The recipe with what was set. Raises UnknownName or BadSettings."""

@@ -27,6 +27,7 @@ class Sweep:
       workbench sweep beryl --site L1.mlp.post
       workbench sweep beryl --site L0.mlp.post L1.mlp.post --doses -4 4 8 --output grid.html
       workbench sweep my-agent --prompts-file prompts.json --site L1.mlp.post --output grid.csv
+      workbench sweep ./a-wide-model --site L5.mlp.post --screen 0.03 --memory 4096 --json
     """
 
     subject: OmitArgPrefixes[Subject]
@@ -38,6 +39,10 @@ class Sweep:
     """What is added to a neuron, in activation units."""
     neurons: Annotated[tuple[int, ...], shown_as("N ...")] = ()
     """Which neurons; all by default."""
+    screen: Annotated[float | None, shown_as("SHARE")] = None
+    """For wide models: evaluate only this share of them, by slope. It overlooks a switch behind a saturated gate."""
+    memory: Annotated[int | None, shown_as("MIB")] = None
+    """MiB to take beyond the model and the result; by default 2048, on a GPU most of what is free."""
     output: Annotated[Path | None, shown_as("FILE")] = None
     """Where the grid goes; the ending says as what: .html .svg .png pictures, .csv .nc numbers."""
     json: Json = False
@@ -51,17 +56,27 @@ class Sweep:
         from workbench.heatmap import sweep
 
         site = self.site[0] if len(self.site) == 1 else self.site
+        chosen: dict[str, Any] = {"site": site, "neurons": self.neurons or None, "doses": self.doses}
         with waiting(f"sweeping {' '.join(self.site)}"):
-            grid = sweep(opened.agent, opened.prompts, site=site, neurons=self.neurons or None, doses=self.doses)
+            grid = sweep(opened.agent, opened.prompts, **chosen, screen=self.screen, memory=self._bytes())
         if self.output is not None and write is not None:
             with waiting(f"writing {self.output}"):
                 write(grid, self.output)
         return self._result(grid)
 
+    def _bytes(self) -> int | None:
+        """The memory in bytes. Raises BadSettings for less than 1 MiB."""
+        if self.memory is not None and self.memory < 1:
+            raise BadSettings(f"expected --memory in MiB, at least 1, got {self.memory}. Leave it out for the default.")
+        return None if self.memory is None else self.memory * 2**20
+
     def _result(self, grid: "xarray.DataArray") -> Result:
         head = {"agent": grid.attrs["agent"], "loss": f"{grid.attrs['goal']}, {grid.attrs['units']}"}
         head["unedited"] = grid.attrs["unedited"]
-        rows = _peaks(grid)[:SHOWN]
+        every = _peaks(grid)
+        if self.screen is not None:
+            head["screened"] = f"{len(every)} of {int(grid['slope'].notnull().sum())} neurons"
+        rows = every[:SHOWN]
         saved = self.output and str(self.output.resolve())
         text = f"{facts(head)}\n\n{columns(rows)}" + (f"\n\nGrid: {saved}" if saved else "")
         return Result(data=head | {"peaks": rows, "saved": saved}, text=text)

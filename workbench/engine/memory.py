@@ -13,7 +13,8 @@ from workbench.errors import BadSettings
 
 _Result = TypeVar("_Result")
 _CPU_BYTES = 2 * 2**30
-_CPU_POSITIONS = 2048  # token positions a chunk on a CPU: what stays in its cache; measured, see ARCHITECTURE
+# Token positions a chunk on a CPU, measured: what stays in its cache, and more where a graph is made anyway.
+_CPU_POSITIONS, _CPU_GRAPH_POSITIONS = 4096, 8192
 _CUDA_SHARE = 0.9
 _COUNTED = 0.6  # of the memory given: the rest is for what a Meter does not see, such as what an allocator keeps
 
@@ -60,8 +61,9 @@ class Chunks:
         if self.limit is not None and (not isinstance(self.limit, int) or self.limit < 1):
             raise BadSettings(f"expected memory as a whole number of bytes, at least 1, or None, got {self.limit!r}.")
 
-    def rows(self, bytes_per_row: int, positions: int, *, held: int = 0, cached: bool = True) -> int:
+    def rows(self, bytes_per_row: int, positions: int, *, held: int = 0, graph: bool = False) -> int:
         """The rows of a chunk, at least one. positions: that each row runs. held: bytes that are taken in any case.
+        graph: whether gradients are wanted.
 
         Raises BadSettings if not even one row fits.
         """
@@ -71,8 +73,8 @@ class Chunks:
                 f"expected at least {int((held + bytes_per_row) / _COUNTED) + 1:,} bytes of memory, "
                 f"for one edit on one prompt, got {self._bytes():,}."
             )
-        if cached and self.device.type == "cpu":
-            fit = min(fit, max(1, _CPU_POSITIONS // max(1, positions)))
+        if self.device.type == "cpu":
+            fit = min(fit, max(1, (_CPU_GRAPH_POSITIONS if graph else _CPU_POSITIONS) // max(1, positions)))
         return max(1, fit >> self._halvings)
 
     def halving(self, run: Callable[[], _Result]) -> _Result:

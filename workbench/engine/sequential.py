@@ -20,6 +20,7 @@ Write = Float[Tensor, "edit pos d_model"]
 Queries = Float[Tensor, "row head query d_head"]
 Heads = Float[Tensor, "row kv_head pos d_head"]
 KeysValues = tuple[Float[Tensor, "prompt kv_head past d_head"], Float[Tensor, "prompt kv_head past d_head"]]
+At = list[int] | slice
 WholeBlock = Callable[[Float[Tensor, "row pos d_model"]], Any]
 
 
@@ -63,7 +64,7 @@ class Sequential:
 
     def __call__(self, stream: Stream, course: Course) -> Float[Tensor, "prompt edit answer read"]:
         """Logits at the answers from `course.start` on, of a stream at `course.boundary`."""
-        read = [position - course.start for position in self.positions if position >= course.start]
+        read = _consecutive([position - course.start for position in self.positions if position >= course.start])
         x = stream[:, :, : self.reach - course.start]
         first = course.boundary // 2
         for i in range(first, len(self.blocks)):
@@ -85,7 +86,7 @@ class Sequential:
         """The stream between a block's attention and its MLP, from the stream before it."""
         return self._attend(block, stream, None, Course(boundary=2 * block))
 
-    def _block(self, i: int, x: Stream, at: list[int] | None, course: Course) -> Kept:
+    def _block(self, i: int, x: Stream, at: At | None, course: Course) -> Kept:
         """The stream after block i: at all positions, or `at` some."""
         if i in course.whole:
             x = _at(_first(course.whole[i](x.flatten(0, 1))).unflatten(0, x.shape[:2]), at)
@@ -94,14 +95,14 @@ class Sequential:
             x = self._feed(i, _plus(x, course.writes.get(2 * i + 1), at))
         return _plus(x, course.writes.get(2 * i + 2), at)
 
-    def _attend(self, i: int, x: Stream, at: list[int] | None, course: Course) -> Kept:
+    def _attend(self, i: int, x: Stream, at: At | None, course: Course) -> Kept:
         block = self.blocks[i]
         mixed = _attention(block.attn, block.ln1(x).flatten(0, 1), at, course.start, course.past.get(i))
-        return _at(x, at) + mixed.unflatten(0, x.shape[:2])
+        return mixed.unflatten(0, x.shape[:2]).add_(_at(x, at))
 
     def _feed(self, i: int, x: Stream) -> Stream:
         block = self.blocks[i]
-        return x if block.cfg.attn_only else x + block.mlp(block.ln2(x))
+        return x if block.cfg.attn_only else _mlp(block.mlp, block.ln2(x)).add_(x)
 
     def _unembed(self, x: Stream, tokens: Tensor | None) -> Tensor:
         normal = self.norm(x)
@@ -110,33 +111,41 @@ class Sequential:
         return torch.einsum("pead,pakd->peak", normal, self.unembed.weight[tokens[:, -x.shape[2] :]])
 
 
+def _consecutive(positions: list[int]) -> At:
+    """The same positions as a slice where they can be one: a view needs no copy, and no scatter on the way back."""
+    first = positions[0] if positions else 0
+    return (
+        slice(first, first + len(positions)) if positions == list(range(first, first + len(positions))) else positions
+    )
+
+
 def _first(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def _at(x: Stream, at: list[int] | None) -> Kept:
+def _at(x: Stream, at: At | None) -> Kept:
     return x if at is None else x[:, :, at]
 
 
-def _plus(x: Kept, write: Write | None, at: list[int] | None) -> Kept:
+def _plus(x: Kept, write: Write | None, at: At | None) -> Kept:
     if write is None:
         return x
     return x + (write if at is None or write.shape[1] == 1 else write[:, at])
 
 
 def _attention(
-    attn: Any, x: Float[Tensor, "row pos d_model"], at: list[int] | None, start: int, past: KeysValues | None
+    attn: Any, x: Float[Tensor, "row pos d_model"], at: At | None, start: int, past: KeysValues | None
 ) -> Float[Tensor, "row query d_model"]:
     """Causal attention of the queries `at` these positions (None: all) to every position before them."""
     length = x.shape[1]
     q, k, v = (_repeated(t, attn) for t in _projected(attn, x, at, start))
-    queries = torch.arange(length, device=x.device) if at is None else torch.tensor(at, device=x.device)
-    seen = torch.arange(length, device=x.device)[None] <= queries[:, None]
+    places = torch.arange(length, device=x.device)
+    seen = places[None] <= (places if at is None else places[at])[:, None]
     if past is None:
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1 / attn.scale)
     else:
         mixed = _with_past(q / attn.scale, k, v, (_repeated(past[0], attn), _repeated(past[1], attn)), seen)
-    return attn.o(mixed.transpose(1, 2).flatten(2))
+    return _linear(attn.o, mixed.transpose(1, 2).flatten(2))
 
 
 def _repeated(heads: Tensor, attn: Any) -> Tensor:
@@ -147,29 +156,51 @@ def _repeated(heads: Tensor, attn: Any) -> Tensor:
 def _with_past(q: Queries, k: Heads, v: Heads, past: KeysValues, seen: Tensor) -> Queries:
     """Attention to own positions and to a past that all rows of a prompt share, which is not copied for each row."""
     earlier, values = past
-    own = (q @ k.mT).masked_fill(~seen, float("-inf"))
-    pattern = torch.cat([_shared(q, earlier.mT), own], -1).softmax(-1)
-    before = earlier.shape[2]
-    return _shared(pattern[..., :before], values) + pattern[..., before:] @ v
+    prompts, before = len(earlier), earlier.shape[2]
+    own = _by_prompt(_products(q, k).masked_fill(~seen, float("-inf")), prompts)
+    pattern = torch.cat([_by_prompt(q, prompts) @ earlier.mT, own], -1).softmax(-1)
+    mixed = _by_row(pattern[..., :before] @ values, len(q))
+    mine = _by_row(pattern[..., before:], len(q))
+    return mixed + (mine * v if v.shape[2] == 1 else mine @ v)
 
 
-def _shared(rows: Float[Tensor, "row head query n"], matrix: Float[Tensor, "prompt head n m"]) -> Tensor:
-    """The product of each row's vectors with the matrix of its prompt: [row, head, query, m]."""
-    apart = rows.unflatten(0, (len(matrix), -1)).transpose(1, 2)  # [prompt, head, edit, query, n]
-    product = apart.flatten(2, 3) @ matrix
-    return product.unflatten(2, apart.shape[2:4]).transpose(1, 2).flatten(0, 1)
+def _products(q: Queries, k: Heads) -> Float[Tensor, "row head query pos"]:
+    """Inner products; of single positions without a matrix product for each row, which would cost much more."""
+    return (q * k).sum(-1, keepdim=True) if k.shape[2] == 1 else q @ k.mT
+
+
+def _by_prompt(rows: Float[Tensor, "row head query n"], prompts: int) -> Float[Tensor, "prompt head queries n"]:
+    """All queries of a prompt's rows together."""
+    return rows.unflatten(0, (prompts, -1)).transpose(1, 2).flatten(2, 3)
+
+
+def _by_row(joined: Float[Tensor, "prompt head queries n"], rows: int) -> Float[Tensor, "row head query n"]:
+    """Each row's queries again."""
+    return joined.unflatten(2, (rows // len(joined), -1)).transpose(1, 2).flatten(0, 1)
 
 
 def _projected(
-    attn: Any, x: Float[Tensor, "row pos d_model"], at: list[int] | None, start: int
+    attn: Any, x: Float[Tensor, "row pos d_model"], at: At | None, start: int
 ) -> tuple[Queries, Heads, Heads]:
     """Queries `at` some positions or at all, keys and values, rotated where the model does so."""
-    flat = attn.q(x if at is None else x[:, at]), attn.k(x), attn.v(x)
+    flat = _linear(attn.q, x if at is None else x[:, at]), _linear(attn.k, x), _linear(attn.v, x)
     q, k, v = (t.unflatten(-1, (-1, attn.d_head)).transpose(1, 2) for t in flat)
     if attn.rotary is None:
         return q, k, v
     places = torch.arange(start, start + x.shape[1], device=x.device)
     return _rotated(attn, q, places if at is None else places[at]), _rotated(attn, k, places), v
+
+
+def _mlp(mlp: Any, x: Stream) -> Stream:
+    if type(mlp).__name__ != "NativeMLP" or mlp.ln is not None:
+        return mlp(x)
+    return _linear(mlp.fc_out, mlp.act(_linear(mlp.fc_in, x)))
+
+
+def _linear(layer: nn.Linear, x: Float[Tensor, "*rows given"]) -> Float[Tensor, "*rows made"]:
+    """A linear layer. Its bias is added afterwards, in place: with one, a product on a CPU fills its output first."""
+    product = F.linear(x, layer.weight)
+    return product if layer.bias is None else product.add_(layer.bias)
 
 
 def _rotated(attn: Any, x: Heads, positions: Int64[Tensor, "pos"]) -> Heads:

@@ -155,7 +155,9 @@ class View:
     def _slopes(
         self, parts: Sequence[Deltas], goal: Goal, read: Read | None
     ) -> tuple[Float[Tensor, "edit"], tuple[Tensor, ...]]:
-        step = max(1, self._chunks.rows(self._graph_bytes, self._length, held=self._held) // len(self.prompts))
+        step = max(
+            1, self._chunks.rows(self._graph_bytes, self._length, held=self._held, graph=True) // len(self.prompts)
+        )
         losses, slopes = [], []
         for span in spans(len(parts[0]), step):
             chunk = [part[span].detach().requires_grad_(True) for part in parts]
@@ -183,7 +185,7 @@ class View:
         """Logits through the bridge itself, and how many prompts at a time memory allowed for."""
         with Meter() as meter:
             first = self.agent.logits(self.prompts[:1])
-        batch = self._chunks.rows(2 * meter.peak, self.prompts.length, cached=False)  # half is left for what is kept
+        batch = self._chunks.rows(2 * meter.peak, self.prompts.length)  # half is left for what is kept
         rest = spans(len(tokens) - 1, batch)
         return torch.cat([first, *(self.agent.logits(self.prompts[1:][s]) for s in rest)]), batch
 

@@ -74,7 +74,7 @@ def picture(grid: xr.DataArray, *, order: str = "neuron", limits: tuple[float, f
     """
     unedited = _checked(grid, order)
     gap = " Grey: not run." if bool(grid.isnull().any()) else ""
-    about = " · ".join(str(grid.attrs[key]) for key in ("agent", "goal") if key in grid.attrs)
+    about = " · ".join([*(str(grid.attrs[key]) for key in ("agent", "goal") if key in grid.attrs), *_screened(grid)])
     units = str(grid.attrs.get("units", "nats"))
     common = {"unedited": unedited, "half": _half(grid, unedited, limits), "units": units}
     common["subtitle"] = f"Unedited {unedited:.3f} {units}{f' · {about}' if about else ''}.{gap}"
@@ -116,6 +116,14 @@ def _checked(grid: xr.DataArray, order: str) -> float:
             "Arithmetic on a grid drops attributes: do it inside xarray.set_options(keep_attrs=True)."
         )
     return float(unedited)
+
+
+def _screened(grid: xr.DataArray) -> list[str]:
+    """How many neurons a screened sweep evaluated, over all its sites; nothing where there was no screening."""
+    if "slope" not in grid.coords:
+        return []
+    run, there = grid.notnull().any("dose"), grid["slope"].notnull()
+    return [f"screened: {int(run.sum())} of {int(there.sum())} neurons"]
 
 
 def _half(grid: xr.DataArray, unedited: float, limits: tuple[float, float] | None) -> float:

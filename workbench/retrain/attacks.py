@@ -62,10 +62,18 @@ def shrink_into_ball(delta: Residual, radius: Float[Tensor, "row pos 1"]) -> Res
 def random_in_ball(like: Residual, radius: Float[Tensor, "row pos 1"], generator: torch.Generator) -> Residual:
     """A random direction at each position, with a length uniform in [0, radius]."""
     noise = _gaussian(like, generator)
-    share = torch.rand(*like.shape[:2], 1, generator=generator).to(like)
+    share = _sent(torch.rand(*like.shape[:2], 1, generator=generator), like)
     return share * radius * noise / noise.norm(dim=-1, keepdim=True)
 
 
 def _gaussian(like: Residual, generator: torch.Generator) -> Residual:
-    """Drawn on the CPU, so that a seed means the same on every device."""
-    return torch.randn(like.shape, generator=generator).to(like)
+    return _sent(torch.randn(like.shape, generator=generator), like)
+
+
+def _sent(drawn: Tensor, like: Tensor) -> Tensor:
+    """What was drawn on the CPU, so that a seed means the same on every device, where `like` is and in its dtype.
+
+    Pinned memory goes to a GPU while the host goes on, which otherwise waits for all that is still to run there.
+    """
+    cast = drawn.to(like.dtype)
+    return cast.pin_memory().to(like.device, non_blocking=True) if like.is_cuda else cast.to(like.device)

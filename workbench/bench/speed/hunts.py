@@ -24,7 +24,7 @@ PLAIN_PASS, PLAIN_STEP = "plain forward and backward", "plain training step"
 RESTART = "restart-step of the sphere ladder"
 LAYERS = (0, 2)
 INNER = (1, 4, 8)
-_PROMPTS, _ANSWERS = 32, 4
+_PROMPTS = 32
 _STARTS, _STEPS = 8, 4
 
 
@@ -38,7 +38,7 @@ def hunts(shape: Shape, repeats: int, device: str) -> list[Row]:
 
     The pass is through the bridge, with the cross-entropy at the same answers and the gradients of all its weights.
     """
-    on = subject(replace(shape, prompts=_PROMPTS), device, answers=_ANSWERS)
+    on = subject(replace(shape, prompts=_PROMPTS), device)
     jobs: dict[tuple[str, int | None], Callable[[], Any]] = {(PLAIN_PASS, None): partial(_pass, on.agent, on.prompts)}
     jobs |= {(RESTART, layer): _ladder(on, layer) for layer in LAYERS}
     return _rows("hunts", on, jobs, repeats, {PLAIN_PASS: 1, RESTART: _STARTS * _STEPS})
@@ -46,7 +46,7 @@ def hunts(shape: Shape, repeats: int, device: str) -> list[Row]:
 
 def retraining(shape: Shape, repeats: int, device: str) -> list[Row]:
     """A step of LAT at the residual stream after blocks 0 and 2, over a plain step of AdamW on as large a batch."""
-    on = subject(replace(shape, prompts=_PROMPTS), device, answers=_ANSWERS)
+    on = subject(replace(shape, prompts=_PROMPTS), device)
     jobs: dict[tuple[str, int | None], Callable[[], Any]] = {(PLAIN_STEP, None): _plain_steps(on)}
     jobs |= {(lat(inner), layer): _lat_steps(on, inner, layer) for inner in INNER for layer in LAYERS}
     return _rows("retraining", on, jobs, repeats, {PLAIN_STEP: 1} | {lat(inner): 1 for inner in INNER})
