@@ -25,7 +25,7 @@ WANTED_cuda := torch==$(TORCH_VERSION)
 WANTED_cpu := torch==$(TORCH_VERSION)+cpu torch==$(TORCH_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lab test check lint types contracts notebooks format bench constraints clean distclean
+.PHONY: help venv demo lab test check lint types contracts notebooks format bench speed constraints clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -74,11 +74,16 @@ format: $(READY)  ## lay out the code, and mend what lint can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(READY)  ## the published numbers
+bench: $(READY)  ## the published numbers of hunts
 	$(BIN)/workbench bench zoo $(ARGS)
 
+speed: $(READY)  ## the published numbers of speed, beside other libraries
+	$(PIP) install -c constraints.txt -e '.[bench]'
+	@touch $(READY)
+	$(BIN)/workbench bench speed $(ARGS)
+
 constraints: $(READY)  ## write the installed versions to constraints.txt
-	$(PIP) install -e '.[dev,cluster]'
+	$(PIP) install -e '.[dev,cluster,bench]'
 	$(PIP) freeze --all --exclude pip --exclude-editable | sed 's/^\(torch==[^+]*\)+.*/\1/' > constraints.txt
 	@touch $(READY)
 

@@ -245,9 +245,9 @@ class Agent:
     def copy(self, *, name: str | None = None) -> "Agent":
         """An Agent of its own with the same weights."""
         for part in self.bridge.modules():  # some keep results of their last run, and a graph cannot be copied
-            for name, kept in vars(part).items():
+            for key, kept in vars(part).items():
                 if isinstance(kept, Tensor) and kept.grad_fn is not None:
-                    vars(part)[name] = kept.detach()
+                    vars(part)[key] = kept.detach()
         twin = Agent(copy.deepcopy(self.bridge), name=name or self.name, device=self.device, vocabulary=self.vocabulary)
         twin._sites, twin._written = self._sites, dict(self._written)
         return twin

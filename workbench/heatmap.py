@@ -104,7 +104,8 @@ def sweep(
     prompts and answers, in nats. `attrs["unedited"]` is the loss without an edit, `attrs["engine"]` how edits were run.
     screen: for wide models, the share of the neurons to evaluate, those whose first-order effect is largest; the others
     are nan, `attrs["screened"]` says how many, and the coordinate `slope` (neuron) gives what they were chosen by. A
-    switch behind a saturated gate has no first-order effect, so a screened sweep cannot show that there is none.
+    switch behind a saturated gate has no first-order effect, and one at huge activations little of it for each unit,
+    so a screened sweep cannot show that there is none.
     memory: bytes that may be taken beyond the model and the result; None: 2 GiB, on a GPU most of what is free.
     Raises BadEdit for neurons, doses or positions that do not exist, before anything is run, and BadSettings.
     """

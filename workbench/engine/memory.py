@@ -92,7 +92,10 @@ class Chunks:
     def _bytes(self) -> int:
         if self.limit is not None:
             return self.limit
-        return _CPU_BYTES if self.device.type == "cpu" else int(_CUDA_SHARE * torch.cuda.mem_get_info(self.device)[0])
+        if self.device.type == "cpu":
+            return _CPU_BYTES
+        kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return int(_CUDA_SHARE * (torch.cuda.mem_get_info(self.device)[0] + kept))
 
 
 def out_of_memory(error: BaseException) -> bool:

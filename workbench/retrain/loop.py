@@ -109,7 +109,7 @@ class _Run:
         self.recipe, self.layers, self.of = recipe, layers, identity
         self.agent = (agent if start is None else start.agent).copy(name=f"{agent.name} after {type(recipe).__name__}")
         parameters = [p.requires_grad_(True) for p in self.agent.weights().values()]
-        self.optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0, fused=True)
         self.generator = torch.Generator().manual_seed(seed)
         self.done = 0
         if start is not None:

@@ -41,8 +41,8 @@ class NeuronSweep:
             raise BadSettings(f"expected signs among 1 and -1, got {self.signs}.")
         if self.shortlist < 1 or self.keep < 1:
             raise BadSettings(f"expected at least one to keep, got shortlist {self.shortlist} and keep {self.keep}.")
-        if self.screen is not None and not 0 < self.screen <= 1:
-            raise BadSettings(f"expected the share of neurons to screen in (0, 1] or None, got {self.screen}.")
+        if self.screen is not None and not (isinstance(self.screen, int | float) and 0 < self.screen <= 1):
+            raise BadSettings(f"expected the share of neurons to screen in (0, 1] or None, got {self.screen!r}.")
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
         """The MLP neurons of every layer but the last; none where there is no MLP."""
