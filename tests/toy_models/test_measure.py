@@ -89,7 +89,7 @@ def test_a_direction_hits_by_its_cosine_at_the_same_layer(plant: Any, cosine: fl
 @given(
     cosine=st.floats(-1, 1).filter(lambda c: abs(abs(c) - 0.9) > 1e-3),
     size=st.floats(1e-2, 1e3),
-    seed=st.integers(0, 50),
+    seed=st.integers(100, 150),  # others than the seed of the plant's own direction
 )
 def test_a_direction_hits_from_nine_tenths_on_whatever_its_size(cosine: float, size: float, seed: int) -> None:
     plant = direction_plant()
