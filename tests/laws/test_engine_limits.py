@@ -64,10 +64,11 @@ print(status("VmHWM") - before)
 def peak(**settings: Any) -> int:
     """How much resident memory grew at most during a sweep, in a process of its own.
 
-    What it frees goes back to the system at once: how much a C library keeps for later is not ours to bound.
+    Tensors that it frees go back to the system at once: how much a C library keeps for later, and in how many pieces,
+    differs from run to run by tens of MiB, and is not ours to bound.
     """
     command = [sys.executable, "-W", "ignore", "-c", PEAK.format(**settings)]
-    plain = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+    plain = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)

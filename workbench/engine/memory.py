@@ -17,6 +17,7 @@ _CPU_BYTES = 2 * 2**30
 _CPU_POSITIONS, _CPU_GRAPH_POSITIONS = 4096, 8192
 _CUDA_SHARE = 0.9
 _COUNTED = 0.6  # of the memory given: the rest is for what a Meter does not see, such as what an allocator keeps
+_LARGEST_LESSON = 31 * 2**20  # bytes; glibc learns from blocks below 32 MiB
 
 
 class Meter(TorchDispatchMode):
@@ -51,7 +52,8 @@ def _address(tensor: torch.Tensor) -> int:
 @dataclass(slots=True)
 class Chunks:
     """How many rows (an edit on a prompt) to run at once. limit: bytes for everything that a run makes; None: 2 GiB on
-    a CPU, 90 % of what is free on a GPU. On a CPU chunks are also small enough for its cache."""
+    a CPU, 90 % of what is free on a GPU. On a CPU chunks are also small enough for its cache, and the allocator may
+    keep some tens of MiB more than tensors take."""
 
     device: torch.device
     limit: int | None = None
@@ -60,6 +62,8 @@ class Chunks:
     def __post_init__(self) -> None:
         if self.limit is not None and (not isinstance(self.limit, int) or self.limit < 1):
             raise BadSettings(f"expected memory as a whole number of bytes, at least 1, or None, got {self.limit!r}.")
+        if self.limit is None and self.device.type == "cpu":
+            _keep_freed_pages()
 
     def rows(self, bytes_per_row: int, positions: int, *, held: int = 0, graph: bool = False) -> int:
         """The rows of a chunk, at least one. positions: that each row runs. held: bytes that are taken in any case.
@@ -101,6 +105,16 @@ class Chunks:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _keep_freed_pages() -> None:
+    """Teach glibc to keep what is freed for the next operation, up to 62 MiB, in place of giving it back each time.
+
+    A block once seen freed is a size it no longer maps anew, and it trims its heap only beyond twice that (mallopt(3),
+    M_MMAP_THRESHOLD). Without this a sweep spends a tenth to a third of its time on page faults. Other allocators
+    ignore it. Nothing is touched, so nothing becomes resident.
+    """
+    torch.empty(_LARGEST_LESSON, dtype=torch.uint8)
 
 
 def spans(length: int, step: int) -> Iterator[slice]:

@@ -10,17 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+from workbench.engine.attention import At, KeysValues, attention, linear, projected
 
 Stream = Float[Tensor, "prompt edit pos d_model"]
 Kept = Float[Tensor, "prompt edit kept d_model"]
 Write = Float[Tensor, "edit pos d_model"]
-Queries = Float[Tensor, "row head query d_head"]
-Heads = Float[Tensor, "row kv_head pos d_head"]
-KeysValues = tuple[Float[Tensor, "prompt kv_head past d_head"], Float[Tensor, "prompt kv_head past d_head"]]
-At = list[int] | slice
 WholeBlock = Callable[[Float[Tensor, "row pos d_model"]], Any]
 
 
@@ -78,7 +75,7 @@ class Sequential:
         x, found, course = stream[:, :, :until], {}, Course(boundary=boundary)
         for i in range(boundary // 2, len(self.blocks)):
             if 2 * i >= boundary:
-                _, *found[i] = _projected(self.blocks[i].attn, self.blocks[i].ln1(x).flatten(0, 1), None, 0)
+                _, *found[i] = projected(self.blocks[i].attn, self.blocks[i].ln1(x).flatten(0, 1))
             x = self._block(i, x, None, course)
         return {i: (keys, values) for i, (keys, values) in found.items()}
 
@@ -97,7 +94,7 @@ class Sequential:
 
     def _attend(self, i: int, x: Stream, at: At | None, course: Course) -> Kept:
         block = self.blocks[i]
-        mixed = _attention(block.attn, block.ln1(x).flatten(0, 1), at, course.start, course.past.get(i))
+        mixed = attention(block.attn, block.ln1(x).flatten(0, 1), at, course.start, course.past.get(i))
         return mixed.unflatten(0, x.shape[:2]).add_(_at(x, at))
 
     def _feed(self, i: int, x: Stream) -> Stream:
@@ -133,77 +130,7 @@ def _plus(x: Kept, write: Write | None, at: At | None) -> Kept:
     return x + (write if at is None or write.shape[1] == 1 else write[:, at])
 
 
-def _attention(
-    attn: Any, x: Float[Tensor, "row pos d_model"], at: At | None, start: int, past: KeysValues | None
-) -> Float[Tensor, "row query d_model"]:
-    """Causal attention of the queries `at` these positions (None: all) to every position before them."""
-    length = x.shape[1]
-    q, k, v = (_repeated(t, attn) for t in _projected(attn, x, at, start))
-    places = torch.arange(length, device=x.device)
-    seen = places[None] <= (places if at is None else places[at])[:, None]
-    if past is None:
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1 / attn.scale)
-    else:
-        mixed = _with_past(q / attn.scale, k, v, (_repeated(past[0], attn), _repeated(past[1], attn)), seen)
-    return _linear(attn.o, mixed.transpose(1, 2).flatten(2))
-
-
-def _repeated(heads: Tensor, attn: Any) -> Tensor:
-    """Keys or values for every query head, where several share them."""
-    return heads if heads.shape[1] == attn.n_heads else heads.repeat_interleave(attn.kv_repeats, dim=1)
-
-
-def _with_past(q: Queries, k: Heads, v: Heads, past: KeysValues, seen: Tensor) -> Queries:
-    """Attention to own positions and to a past that all rows of a prompt share, which is not copied for each row."""
-    earlier, values = past
-    prompts, before = len(earlier), earlier.shape[2]
-    own = _by_prompt(_products(q, k).masked_fill(~seen, float("-inf")), prompts)
-    pattern = torch.cat([_by_prompt(q, prompts) @ earlier.mT, own], -1).softmax(-1)
-    mixed = _by_row(pattern[..., :before] @ values, len(q))
-    mine = _by_row(pattern[..., before:], len(q))
-    return mixed + (mine * v if v.shape[2] == 1 else mine @ v)
-
-
-def _products(q: Queries, k: Heads) -> Float[Tensor, "row head query pos"]:
-    """Inner products; of single positions without a matrix product for each row, which would cost much more."""
-    return (q * k).sum(-1, keepdim=True) if k.shape[2] == 1 else q @ k.mT
-
-
-def _by_prompt(rows: Float[Tensor, "row head query n"], prompts: int) -> Float[Tensor, "prompt head queries n"]:
-    """All queries of a prompt's rows together."""
-    return rows.unflatten(0, (prompts, -1)).transpose(1, 2).flatten(2, 3)
-
-
-def _by_row(joined: Float[Tensor, "prompt head queries n"], rows: int) -> Float[Tensor, "row head query n"]:
-    """Each row's queries again."""
-    return joined.unflatten(2, (rows // len(joined), -1)).transpose(1, 2).flatten(0, 1)
-
-
-def _projected(
-    attn: Any, x: Float[Tensor, "row pos d_model"], at: At | None, start: int
-) -> tuple[Queries, Heads, Heads]:
-    """Queries `at` some positions or at all, keys and values, rotated where the model does so."""
-    flat = _linear(attn.q, x if at is None else x[:, at]), _linear(attn.k, x), _linear(attn.v, x)
-    q, k, v = (t.unflatten(-1, (-1, attn.d_head)).transpose(1, 2) for t in flat)
-    if attn.rotary is None:
-        return q, k, v
-    places = torch.arange(start, start + x.shape[1], device=x.device)
-    return _rotated(attn, q, places if at is None else places[at]), _rotated(attn, k, places), v
-
-
 def _mlp(mlp: Any, x: Stream) -> Stream:
     if type(mlp).__name__ != "NativeMLP" or mlp.ln is not None:
         return mlp(x)
-    return _linear(mlp.fc_out, mlp.act(_linear(mlp.fc_in, x)))
-
-
-def _linear(layer: nn.Linear, x: Float[Tensor, "*rows given"]) -> Float[Tensor, "*rows made"]:
-    """A linear layer. Its bias is added afterwards, in place: with one, a product on a CPU fills its output first."""
-    product = F.linear(x, layer.weight)
-    return product if layer.bias is None else product.add_(layer.bias)
-
-
-def _rotated(attn: Any, x: Heads, positions: Int64[Tensor, "pos"]) -> Heads:
-    """Rotary embedding at the given positions, by the model's own tables."""
-    turned, _ = attn.rotary.apply_rope(x, x, position_ids=positions[None])
-    return turned
+    return linear(mlp.fc_out, mlp.act(linear(mlp.fc_in, x)))
