@@ -13,9 +13,9 @@ Heads = Float[Tensor, "row kv_head pos d_head"]
 KeysValues = tuple[Float[Tensor, "prompt kv_head past d_head"], Float[Tensor, "prompt kv_head past d_head"]]
 At = list[int] | slice
 
-# Measured on a CPU with d_head 12 to 32. Rows of fewer positions than fill its vectors are joined, with a mask between
-# them: 1.5 to 2.4 times as fast. Up to some length plain products go back faster than the fused kernel: 1.3 to 2 times.
-_JOINED, _PLAIN = 16, 48
+# Positions that fill vectors of a CPU. Measured with d_head 12 to 32: rows of fewer are joined, with a mask in between,
+# 1.5 to 2.4 times as fast; and of these the plain products go back 1.4 times faster than the fused kernel does.
+_SHORT = 16
 
 
 def attention(
@@ -32,12 +32,15 @@ def attention(
     places = torch.arange(x.shape[1], device=x.device)
     asked = places if at is None else places[at]
     seen = places <= asked[:, None]
-    joined = _joined(x) if past is None else 1
+    joined = 1 if past is not None or len(asked) == 1 else _joined(x)
     q, k, v = (_repeated(t, attn) for t in projected(attn, x, at, start, joined))
-    if past is None:
-        mixed = _mixed(q / attn.scale, k, v, torch.block_diag(*[seen] * joined) if joined > 1 else seen)
+    q = q / attn.scale
+    if past is not None:
+        mixed = _with_past(q, k, v, (_repeated(past[0], attn), _repeated(past[1], attn)), seen)
+    elif joined == 1:
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1.0)
     else:
-        mixed = _with_past(q / attn.scale, k, v, (_repeated(past[0], attn), _repeated(past[1], attn)), seen)
+        mixed = _mixed(q, k, v, torch.block_diag(*[seen] * joined))
     return linear(attn.o, mixed.transpose(1, 2).flatten(2)).view(len(x), len(asked), -1)
 
 
@@ -67,17 +70,16 @@ def linear(layer: nn.Linear, x: Float[Tensor, "*rows given"]) -> Float[Tensor, "
 def _joined(x: Float[Tensor, "rows length d_model"]) -> int:
     """How many rows attend in one: a power of two that divides them."""
     rows, length, _ = x.shape
-    if x.device.type != "cpu" or length >= _JOINED:
+    if x.device.type != "cpu" or length >= _SHORT:
         return 1
-    return math.gcd(rows, 2 ** math.ceil(math.log2(_JOINED / length)))
+    return math.gcd(rows, 2 ** math.ceil(math.log2(_SHORT / length)))
 
 
 def _mixed(q: Queries, k: Heads, v: Heads, seen: Bool[Tensor, "query pos"]) -> Queries:
-    """Values in proportion to the softmax of scaled queries times keys, over the positions that each query sees."""
-    if q.device.type == "cpu" and q.requires_grad and k.shape[2] <= _PLAIN:
-        hidden = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, float("-inf"))
-        return (q @ k.mT + hidden).softmax(-1) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1.0)
+    """Values in proportion to the softmax of queries times keys, over the positions that each query sees."""
+    if not q.requires_grad:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1.0)
+    return (q @ k.mT + torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, float("-inf"))).softmax(-1) @ v
 
 
 def _repeated(heads: Tensor, attn: Any) -> Tensor:
