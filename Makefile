@@ -53,7 +53,7 @@ lab: $(READY)  ## open JupyterLab
 	$(BIN)/jupyter lab $(ARGS)
 
 test: $(READY)  ## run the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: lint types contracts test  ## everything that CI runs
 

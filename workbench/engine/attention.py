@@ -33,14 +33,14 @@ def attention(
     asked = places if at is None else places[at]
     seen = places <= asked[:, None]
     joined = 1 if past is not None or len(asked) == 1 else _joined(x)
+    seen = seen if joined == 1 else torch.block_diag(*[seen] * joined)
     q, k, v = (_repeated(t, attn) for t in projected(attn, x, at, start, joined))
-    q = q / attn.scale
     if past is not None:
-        mixed = _with_past(q, k, v, (_repeated(past[0], attn), _repeated(past[1], attn)), seen)
-    elif joined == 1:
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1.0)
+        mixed = _with_past(q / attn.scale, k, v, (_repeated(past[0], attn), _repeated(past[1], attn)), seen)
+    elif joined > 1 and q.requires_grad:
+        mixed = _plainly(q / attn.scale, k, v, seen)
     else:
-        mixed = _mixed(q, k, v, torch.block_diag(*[seen] * joined))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1 / attn.scale)
     return linear(attn.o, mixed.transpose(1, 2).flatten(2)).view(len(x), len(asked), -1)
 
 
@@ -75,11 +75,10 @@ def _joined(x: Float[Tensor, "rows length d_model"]) -> int:
     return math.gcd(rows, 2 ** math.ceil(math.log2(_SHORT / length)))
 
 
-def _mixed(q: Queries, k: Heads, v: Heads, seen: Bool[Tensor, "query pos"]) -> Queries:
-    """Values in proportion to the softmax of queries times keys, over the positions that each query sees."""
-    if not q.requires_grad:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1.0)
-    return (q @ k.mT + torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, float("-inf"))).softmax(-1) @ v
+def _plainly(q: Queries, k: Heads, v: Heads, seen: Bool[Tensor, "query pos"]) -> Queries:
+    """Attention without a fused kernel."""
+    hidden = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, float("-inf"))
+    return (q @ k.mT + hidden).softmax(-1) @ v
 
 
 def _repeated(heads: Tensor, attn: Any) -> Tensor:
