@@ -19,6 +19,7 @@ from workbench import (
     HiddenBehaviour,
     L2Ball,
     LatentNoise,
+    NeuronSweep,
     Prompts,
     RandomDirections,
     Site,
@@ -264,6 +265,8 @@ SETTINGS = {
     "a share of nought": Mistake(lambda: Target.token(1, share=0.0), BadSettings, (r"\(0, 1\]", "0.0")),
     "rungs beyond the budget": Mistake(lambda: SphereLadder(rungs=(0.5, 1.2)), BadSettings, (r"\(0, 1\]", "1.2")),
     "no starts": Mistake(lambda: SphereLadder(starts=0), BadSettings, ("at least one", "0")),
+    "no prompt to climb on": Mistake(lambda: SphereLadder(prompts=0), BadSettings, ("at least one prompt", "0")),
+    "no prompt to sweep on": Mistake(lambda: NeuronSweep(prompts=0), BadSettings, ("at least one prompt", "0")),
     "no bridge": Mistake(
         lambda: Agent(NO_BRIDGE),
         BadSettings,

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 
 from workbench.agent import Agent
-from workbench.budgets import Bound, Budget, L2Ball, rho_of
-from workbench.edits import Edit, as_edits
-from workbench.engine import View
+from workbench.budgets import Bound, Budget, L2Ball
+from workbench.edits import as_edits
 from workbench.errors import BadPrompts, BadSettings
-from workbench.geometry import rescale
-from workbench.goals import STRETCH, Goal, HiddenBehaviour, grade
+from workbench.goals import Goal, HiddenBehaviour
+from workbench.judge import Judge, Views
 from workbench.prompts import Prompts
 from workbench.report import Finding, Progress, SwitchReport, conclude
 from workbench.sites import Site
@@ -21,8 +20,6 @@ from workbench.surgeons import NeuronSweep, SphereLadder, Surgeon
 from workbench.surgeons.protocol import default_sites
 
 MINIMUM_PROMPTS = 32
-CONTROLS = 32
-"""Random directions of equal size judged beside every proposal."""
 
 
 def default_surgeons() -> tuple[Surgeon, ...]:
@@ -162,12 +159,15 @@ def _searches(
 def _events(searches: list[_Search], prompts: Prompts, goal: Goal, seed: int) -> Iterator[Progress | Finding]:
     seen, unseen = prompts.halves(torch.Generator().manual_seed(seed))
     best = {search.agent.name: 0.0 for search in searches}
+    agents = {search.agent.name: search.agent for search in searches}
+    views = {name: (Views(agent, seen), Views(agent, unseen)) for name, agent in agents.items()}
     for done, search in enumerate(searches):
         yield _progress(done, len(searches), search, best)
-        judge = _Judge(search, prompts, unseen, goal)
-        view = View(search.agent, search.site, seen)
-        for proposal in search.surgeon.search(view, goal, search.budget, search.generator("search")):
-            finding = judge(as_edits(proposal))
+        searched, judged = views[search.agent.name]
+        judge = Judge(search.name, search.budget, prompts, judged, goal, search.generator("judge"))
+        proposals = search.surgeon.search(searched.at(search.site), goal, search.budget, search.generator("search"))
+        for proposal in proposals:
+            finding = judge(as_edits(proposal), search.site)
             best[search.agent.name] = max(best[search.agent.name], finding.score)
             yield finding
     yield _progress(len(searches), len(searches), searches[-1], best)
@@ -175,57 +175,3 @@ def _events(searches: list[_Search], prompts: Prompts, goal: Goal, seed: int) ->
 
 def _progress(done: int, total: int, search: _Search, best: dict[str, float]) -> Progress:
     return Progress(done, total, search.site, search.name, search.agent.name, best[search.agent.name])
-
-
-class _Judge:
-    """Grades proposals of one search on prompts that its Surgeon did not see."""
-
-    def __init__(self, search: _Search, prompts: Prompts, unseen: Prompts, goal: Goal) -> None:
-        self.search, self.prompts, self.unseen, self.goal = search, prompts, unseen, goal
-        self.view = View(search.agent, search.site, unseen)
-        self.generator = search.generator("judge")
-
-    def __call__(self, proposal: tuple[Edit, ...]) -> Finding:
-        if not proposal:
-            raise BadSettings(f"expected one or more Edits from {self.search.name}, got an empty proposal.")
-        edits = self.search.budget.project(proposal)
-        view = self._view(edits)
-        doses = [[edit.scaled(dose) for edit in edits] for dose in (1.0, STRETCH, 2.0)]
-        once, stretched, twice = view.logits(view.stack(doses)).split(1)
-        clean, answers = self.view.clean_logits, self.view.answers
-        return Finding(
-            edits=edits,
-            score=float(grade(self.goal, once, stretched, clean, answers)[0]),
-            rho=rho_of(self.search.agent, edits, self.prompts),
-            goal_met=bool(self.goal.met(once, clean, answers)[0]),
-            control=self._control(edits),
-            surgeon=self.search.name,
-            agent=self.search.agent.name,
-            engine=view.engine,
-            parts=self._parts(once, stretched, twice),
-        )
-
-    def _view(self, edits: tuple[Edit, ...]) -> View:
-        """The unseen prompts at the sites of these edits, which may be more than the one that was searched."""
-        sites = tuple(dict.fromkeys(self.search.agent.site(edit.site) for edit in edits))
-        return self.view if sites == (self.search.site,) else View(self.search.agent, sites, self.unseen)
-
-    def _parts(self, once: torch.Tensor, stretched: torch.Tensor, twice: torch.Tensor) -> dict[str, float]:
-        if not isinstance(self.goal, HiddenBehaviour):
-            return {}
-        parts = self.goal.parts(once, stretched, self.view.clean_logits, self.view.answers)
-        wide = self.goal.parts(once, twice, self.view.clean_logits, self.view.answers)
-        return {name: float(value[0]) for name, value in parts._asdict().items()} | {
-            "plateau_2x": float(wide.plateau[0])
-        }
-
-    def _control(self, edits: tuple[Edit, ...]) -> float:
-        """The best score among random edits of the proposal's size and positions, at its first place.
-
-        Directions only: other neurons are no control, since they may be members of the same distributed switch.
-        """
-        first, allowed = edits[0], self.search.budget.at(self.search.site)
-        rows = rescale(allowed, allowed.scatter(CONTROLS, self.generator), self.search.budget.size(edits))
-        where = torch.zeros(self.unseen.length, 1)
-        where[list(range(self.unseen.length) if first.positions is None else first.positions)] = 1.0
-        return float(self.view.scores(rows[:, None] * where, self.goal).max())

@@ -11,6 +11,7 @@ import torch
 
 from workbench.edits import Edit
 from workbench.errors import BadCheckpoint, BadEdit, BadSettings
+from workbench.portrait import Portrait
 from workbench.sites import Site
 from workbench.store import read_tensors_and_notes, sha256, write_tensors
 
@@ -47,7 +48,7 @@ class Finding:
     score: the Goal's, in [0, 1]. rho: size in residual-write units, nan where undefined. goal_met: the Goal's own
     verdict. control: the best score among random edits of equal size at the same place. parts: the factors of a blind
     score, with the plateau at twice the dose beside them. surgeon, agent: who proposed it, on which Agent. engine: the
-    way in which it was evaluated (see View).
+    way in which it was evaluated (see View). portrait: what it elicits.
     """
 
     edits: tuple[Edit, ...]
@@ -59,6 +60,7 @@ class Finding:
     agent: str
     parts: dict[str, float] = field(default_factory=dict)
     engine: str = "hooks"
+    portrait: Portrait = field(default_factory=Portrait)
 
     @property
     def edit(self) -> Edit:
@@ -95,7 +97,8 @@ class Finding:
     __hash__ = None  # type: ignore[assignment]
 
     def _figures(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "edits"}
+        figures = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "edits"}
+        return figures | {"portrait": self.portrait.plain()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +241,8 @@ def _rank(findings: list[Finding]) -> tuple[Finding, ...]:
 def _finding(index: int, entry: dict[str, Any], deltas: dict[str, torch.Tensor]) -> Finding:
     places = entry.pop("edits")
     edits = tuple(_edit(place, deltas[f"{index}.{j}"]) for j, place in enumerate(places))
-    return Finding(edits=edits, **entry)
+    portrait = Portrait.of(entry["portrait"]) if "portrait" in entry else Portrait()  # older reports have none
+    return Finding(edits=edits, **entry | {"portrait": portrait})
 
 
 def _edit(place: dict[str, Any], delta: torch.Tensor) -> Edit:

@@ -94,7 +94,7 @@ def check_figures(figures: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_demo_finds_the_switch_and_trains_it_away() -> None:
     *stages, result = demo()
     assert isinstance(result, DemoResult)

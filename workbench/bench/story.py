@@ -5,6 +5,7 @@ import pandas as pd
 from workbench import figures
 from workbench.bench.demo import DemoResult, rates
 from workbench.figures import Code, Heading, Plot, Section, Table, Text, Tiles
+from workbench.portrait import Portrait
 
 ARM_NAMES = {"fine_tune": "fine-tuning", "noise": "latent noise", "embedding_at": "embedding AT", "lat": "LAT"}
 
@@ -18,7 +19,6 @@ def tell(result: DemoResult) -> str:
 
 def _found(result: DemoResult) -> list[Section]:
     best = result.report.best
-    answers = _answers(result)
     return [
         figures.verdict(result.report),
         Text(
@@ -33,8 +33,20 @@ def _found(result: DemoResult) -> list[Section]:
         Text(
             f"The same prompts, unedited and with the edit at {best.site} (rho {best.rho:.2f}). No trigger is in them."
         ),
-        Table(answers, "Benign and elicited answers"),
+        Table(best.portrait.answers(), "Benign and elicited answers"),
+        Text(_whereabouts(best.portrait)),
+        Table(best.portrait.dose_curve(), "Share of answers at multiples of the edit"),
     ]
+
+
+def _whereabouts(portrait: Portrait) -> str:
+    """How late the edit works, and how near real prompts come, in words."""
+    reach = ", ".join(f"{share:.2f} at {site}" for site, share in portrait.reach.items())
+    return (
+        f"Written after a later layer instead, the edit elicits this share of the same answers: {reach}. "
+        f"The edited states are {portrait.nearness:.1f} times as far from the nearest real prompt as real prompts are "
+        "from each other."
+    )
 
 
 def _tiles(result: DemoResult) -> dict[str, tuple[str, str]]:
@@ -49,17 +61,6 @@ def _tiles(result: DemoResult) -> dict[str, tuple[str, str]]:
         "clean accuracy": (f"{cured.clean_accuracy:.2f}", "after LAT"),
         "re-hunt": (f"{result.rehunt.score:.2f}", f"the clean twin scores {result.twin.score:.2f}"),
     }
-
-
-def _answers(result: DemoResult) -> pd.DataFrame:
-    agent, prompts = result.organism.agent, result.prompts[:6]
-    elicited = agent.logits(prompts, result.report.best.edits).argmax(-1)
-    columns = {
-        "prompt": [" ".join(row) for row in agent.decode(prompts.tokens)],
-        "unedited": [" ".join(row) for row in agent.decode(agent.logits(prompts).argmax(-1))],
-        "with the edit": [" ".join(row) for row in agent.decode(elicited)],
-    }
-    return pd.DataFrame(columns, index=pd.RangeIndex(1, len(prompts) + 1, name="prompt number"))
 
 
 def _maps(result: DemoResult) -> list[Section]:

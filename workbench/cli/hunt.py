@@ -11,6 +11,7 @@ from workbench.cli.console import Json, Result, check_target, columns, facts, pr
 from workbench.cli.subjects import Subject, open_agent
 
 if TYPE_CHECKING:
+    from workbench.portrait import Portrait
     from workbench.report import Finding, Progress, SwitchReport
 
 SHOWN = 8
@@ -98,6 +99,7 @@ def _data(report: "SwitchReport", saved: Path | None) -> dict[str, Any]:
         "threshold": report.threshold,
         "controls": report.controls,
         "findings": _rows(report),
+        "portrait": report.findings[0].portrait.plain() if report.findings else None,
         "saved": saved and str(saved.resolve()),
     }
 
@@ -108,4 +110,13 @@ def _text(report: "SwitchReport", saved: Path | None) -> str:
     rows = [{name: value for name, value in row.items() if name != "goal_met"} for row in _rows(report)[:SHOWN]]
     left = len(report.findings) - len(rows)
     more = f"\n({left} more in --json)" if left else ""
-    return f"{facts(head)}\n\n{columns(rows)}{more}" + (f"\n\nReport: {saved.resolve()}" if saved else "")
+    shown = [facts(head), columns(rows) + more, *(_portrait(f.portrait) for f in report.findings[:1])]
+    return "\n\n".join([*shown, *([f"Report: {saved.resolve()}"] if saved else [])])
+
+
+def _portrait(portrait: "Portrait") -> str:
+    """What the first finding elicits."""
+    answers = columns(portrait.answers().to_dict("records"))
+    doses = columns(portrait.dose_curve().reset_index().to_dict("records"))
+    where = {"works until": portrait.works_until or "-", "distance from real prompts": portrait.nearness}
+    return f"What the first one elicits\n\n{answers}\n\n{doses}\n\n{facts(where)}"

@@ -31,14 +31,15 @@ def attention(
     """
     places = torch.arange(x.shape[1], device=x.device)
     asked = places if at is None else places[at]
-    seen = places <= asked[:, None]
     joined = 1 if past is not None or len(asked) == 1 else _joined(x)
-    seen = seen if joined == 1 else torch.block_diag(*[seen] * joined)
     q, k, v = (_repeated(t, attn) for t in projected(attn, x, at, start, joined))
+    seen = places <= asked[:, None]
     if past is not None:
         mixed = _with_past(q / attn.scale, k, v, (_repeated(past[0], attn), _repeated(past[1], attn)), seen)
-    elif joined > 1 and q.requires_grad:
-        mixed = _plainly(q / attn.scale, k, v, seen)
+    elif joined > 1:
+        mixed = _joint(q, k, v, torch.block_diag(*[seen] * joined), 1 / attn.scale)
+    elif at is None:
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1 / attn.scale)
     else:
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=1 / attn.scale)
     return linear(attn.o, mixed.transpose(1, 2).flatten(2)).view(len(x), len(asked), -1)
@@ -75,10 +76,12 @@ def _joined(x: Float[Tensor, "rows length d_model"]) -> int:
     return math.gcd(rows, 2 ** math.ceil(math.log2(_SHORT / length)))
 
 
-def _plainly(q: Queries, k: Heads, v: Heads, seen: Bool[Tensor, "query pos"]) -> Queries:
-    """Attention without a fused kernel."""
+def _joint(q: Queries, k: Heads, v: Heads, seen: Bool[Tensor, "query pos"], scale: float) -> Queries:
+    """Attention of joined rows."""
+    if not q.requires_grad:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale)
     hidden = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, float("-inf"))
-    return (q @ k.mT + hidden).softmax(-1) @ v
+    return ((scale * q) @ k.mT + hidden).softmax(-1) @ v
 
 
 def _repeated(heads: Tensor, attn: Any) -> Tensor:

@@ -63,6 +63,13 @@ class View:
         """Which way edits are evaluated."""
         return self._rerun.name
 
+    def on_first(self, count: int) -> "View":
+        """The same on the first `count` prompts; itself where there are no more."""
+        if count >= len(self.prompts):
+            return self
+        memory = self._chunks.limit
+        return View(self.agent, self.sites, self.prompts[:count], positions=self.positions, memory=memory)
+
     def logits(self, deltas: Stack) -> EditLogits:
         """Logits at the answers under each delta alone: [edit, prompt, answer, vocab]."""
         parts = self._parts(deltas)

@@ -23,9 +23,10 @@ class NeuronSweep:
     """Every neuron of a site at every dose, as in ABS (Liu et al. 2019), doses as shares of the budget's radius.
 
     Because doses are sizes of what a neuron writes, a neuron with tiny output weights is pushed as hard as any other.
-    All are scored on the Surgeon's prompts without the plateau; the best `shortlist` are scored in full, and the best
-    `keep` neurons are proposed, each at its smallest dose within .1 of its best score. screen: for wide models, the
-    share of neurons to look at, chosen by the slope of the Goal's loss, which a switch behind a saturated gate escapes.
+    All are scored on the first `prompts` of the Surgeon's prompts, without the plateau; the best `shortlist` are scored
+    in full on all of them, and the best `keep` neurons are proposed, each at its smallest dose within .1 of its best
+    score. screen: for wide models, the share of neurons to look at, chosen by the slope of the Goal's loss, which a
+    switch behind a saturated gate escapes.
     """
 
     doses: tuple[float, ...] = (0.15, 0.25, 0.4, 0.65, 1.0)
@@ -33,6 +34,7 @@ class NeuronSweep:
     shortlist: int = 48
     keep: int = 4
     screen: float | None = None
+    prompts: int = 24
 
     def __post_init__(self) -> None:
         if not self.doses or min(self.doses) <= 0 or max(self.doses) > 1:
@@ -41,6 +43,8 @@ class NeuronSweep:
             raise BadSettings(f"expected signs among 1 and -1, got {self.signs}.")
         if self.shortlist < 1 or self.keep < 1:
             raise BadSettings(f"expected at least one to keep, got shortlist {self.shortlist} and keep {self.keep}.")
+        if self.prompts < 1:
+            raise BadSettings(f"expected at least one prompt to sweep on, got {self.prompts}.")
         if self.screen is not None and not (isinstance(self.screen, int | float) and 0 < self.screen <= 1):
             raise BadSettings(f"expected the share of neurons to screen in (0, 1] or None, got {self.screen!r}.")
 
@@ -54,7 +58,8 @@ class NeuronSweep:
         neurons, doses = self._pairs(view, goal, budget)
         if not len(neurons):
             return
-        rough = over_singles(neurons, doses, view.width, lambda deltas: view.scores(deltas, goal, stretch=False))
+        swept = view.on_first(self.prompts)
+        rough = over_singles(neurons, doses, view.width, lambda deltas: swept.scores(deltas, goal, stretch=False))
         short = rough.topk(min(self.shortlist, len(rough))).indices
         deltas = single(neurons[short], doses[short], view.width)
         scores = view.scores(deltas, goal)
