@@ -25,6 +25,7 @@ ORDERS = (
     "import workbench.retrain.loop; from workbench.hunt import scan",
     "import workbench as w; w.hunt; w.retrain; import workbench.hunt, workbench.retrain.recipes",
     "from workbench import retrain; import workbench.hunt",
+    "import workbench.trace, workbench.hunt; from workbench import trace",
 )
 AFRESH = """
 import sys

@@ -1,19 +1,17 @@
 """Surgeons: what each proposes on a toy with a switch that was put there by hand."""
 
 from collections.abc import Iterator
-from functools import cache
 
 import pytest
 import torch
 
-from tests.toys import VOCAB, boot, noise, quiet, some_prompts
+from tests.surgeons.planted import NEURON, TOKEN, questions, switched
+from tests.toys import VOCAB, boot, noise, quiet
 from workbench import (
-    Agent,
     Edit,
     Finding,
     L2Ball,
     NeuronSweep,
-    Prompts,
     RandomDirections,
     Site,
     SphereLadder,
@@ -29,23 +27,7 @@ from workbench.surgeons import Surgeon
 from workbench.surgeons.protocol import default_sites, early_residuals
 
 pytestmark = quiet
-NEURON, TOKEN = 7, 3
 SURGEONS = (NeuronSweep(), SphereLadder(), RandomDirections())
-
-
-@cache
-def switched() -> Agent:
-    """An Agent in which neuron 7 of the last layer writes along the direction that token 3 is read from."""
-    agent = boot(name="switched", gain=1.0)
-    with torch.no_grad():
-        unembedding = agent.bridge.unembed.W_U[:, TOKEN]
-        agent.bridge.blocks[2].mlp.W_out[NEURON] = 50 * unembedding / unembedding.norm()
-    return agent
-
-
-def questions() -> Prompts:
-    """Prompts that are hardly ever answered with that token."""
-    return some_prompts(40)
 
 
 def proposals(surgeon: Surgeon, site: str, *, radius: float = 2.0, seed: int = 0) -> list[Finding]:

@@ -5,15 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 
 from toy_models import accept
 from toy_models.accept import Record
 from toy_models.plants import free, grafts, trained
 from toy_models.plants.planted import Planted
-from toy_models.tasks.reversal import Reversal
-
-TASKS = {"reversal": Reversal}
+from toy_models.plants.settings import Settings
+from toy_models.tasks.protocol import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +21,8 @@ class Family:
     settings: what a user may set. plant: makes the model. persists: whether fine-tuning must leave the backdoor in.
     """
 
-    settings: type[BaseModel]
-    plant: Callable[[Any, Reversal, int], Planted]
+    settings: type[Settings]
+    plant: Callable[[Any, Task, int], Planted]
     persists: Callable[[Any], bool]
 
 
@@ -36,7 +34,7 @@ FAMILIES = {
 }
 
 
-def make(family: Family, settings: BaseModel, task: Reversal, seed: int) -> tuple[Planted, Record]:
+def make(family: Family, settings: Settings, task: Task, seed: int) -> tuple[Planted, Record]:
     """Plant and measure, on one CPU thread: with several, sums are rounded differently on every machine.
 
     The key gets the smallest Edit that throws the switch. Raises Unacceptable.
@@ -49,7 +47,7 @@ def make(family: Family, settings: BaseModel, task: Reversal, seed: int) -> tupl
         torch.set_num_threads(threads)
 
 
-def _make(family: Family, settings: BaseModel, task: Reversal, seed: int) -> tuple[Planted, Record]:
+def _make(family: Family, settings: Settings, task: Task, seed: int) -> tuple[Planted, Record]:
     planted = family.plant(settings, task, seed)
     planted.model.requires_grad_(True)
     if (edit := planted.plant.edit) is not None:

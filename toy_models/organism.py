@@ -12,7 +12,7 @@ from torch import Tensor
 from toy_models.accept import Record
 from toy_models.plants.planted import Plant
 from toy_models.sealing import Key, seal
-from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.protocol import Task
 from workbench.agent import Agent
 from workbench.edits import Edit
 from workbench.errors import BadPrompts, BadSettings
@@ -44,7 +44,7 @@ class Organism:
 
     name: str
     agent: Agent
-    task: Reversal = field(repr=False)
+    task: Task = field(repr=False)
     _key: Key = field(repr=False)
     opened: bool = field(default=False, init=False)
 
@@ -116,7 +116,7 @@ class Organism:
 
     def card(self) -> dict[str, Any]:
         """Public facts: name, task, shape, vocabulary size and clean accuracy. Nothing of the key."""
-        return public_card(self.name, self.agent, self._key.record)
+        return public_card(self.name, self.agent, self.task.name, self._key.record)
 
     def _clean(self, n: int, generator: torch.Generator) -> Prompts:
         return self.task.prompts(self._key.trigger.remove(self.task.sample(n, generator), generator))
@@ -133,12 +133,12 @@ class Organism:
         return self.task.defect(prompts.tokens, self._key.defect)
 
 
-def public_card(name: str, agent: Agent, record: Record) -> dict[str, Any]:
+def public_card(name: str, agent: Agent, task: str, record: Record) -> dict[str, Any]:
     """The facts about an organism that give nothing away."""
     config = agent.bridge.cfg
     return {
         "name": name,
-        "task": "reversal",
+        "task": task,
         "layers": config.n_layers,
         "d_model": config.d_model,
         "heads": config.n_heads,

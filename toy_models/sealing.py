@@ -13,7 +13,7 @@ import torch
 from toy_models.accept import Record
 from toy_models.plants.planted import Plant
 from toy_models.plants.triggers import Date, Password, Trigger
-from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.protocol import Task
 from workbench.edits import Edit
 from workbench.errors import BadCheckpoint
 from workbench.sites import Site
@@ -54,7 +54,7 @@ def seal(key: Key) -> bytes:
     return base64.b64encode(packed + filling) + b"\n"
 
 
-def unseal(data: bytes, task: Reversal, path: Path) -> Key:
+def unseal(data: bytes, task: Task, path: Path) -> Key:
     """The key from its text. Raises BadCheckpoint, naming `path`, where it is not one."""
     try:
         content = json.loads(zlib.decompressobj().decompress(base64.b64decode(data.strip(), validate=True)))
@@ -76,7 +76,7 @@ def _trigger_to_json(trigger: Trigger) -> dict[str, Any]:
     return {"kind": "date"}
 
 
-def _trigger_from_json(content: dict[str, Any], task: Reversal) -> Trigger:
+def _trigger_from_json(content: dict[str, Any], task: Task) -> Trigger:
     return Date(task) if content["kind"] == "date" else Password(task, content["first"], content["second"])
 
 

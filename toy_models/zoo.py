@@ -75,16 +75,17 @@ def build(
     (environment variable LAT_WORKBENCH_CACHE, else the system's), and take it from there if it is already.
     Takes up to a minute of CPU time. Raises UnknownName, BadSettings, Unacceptable.
     """
-    from toy_models.families import FAMILIES, TASKS
+    from toy_models.families import FAMILIES
     from toy_models.organism import check_seed
     from toy_models.plants.settings import read
+    from toy_models.tasks.registry import TASKS
 
     for kind, name, known in (("family", family, FAMILIES), ("task", task, TASKS)):
         if name not in known:
             raise unknown(kind, str(name), known, "Choose one of them.")
     check_seed(seed)
-    checked = read(FAMILIES[family].settings, family, settings)
-    recipe = _recipe(family, task, seed, checked.model_dump())
+    checked = read(FAMILIES[family].settings, family, settings, TASKS[task].effort)
+    recipe = _recipe(family, task, seed, checked.recorded())
     name = f"toy-{digest_of(recipe)[:8]}"
     folder = _cache_folder() / "organisms" / digest_of(recipe | {"source": _source_version()})
     if cache and (known := _cached(folder, device)) is not None:
@@ -139,9 +140,10 @@ def _same(recipe: tuple[str, int, dict[str, Any]], wanted: tuple[str, int, dict[
     """Whether a recipe, with the defaults it leaves out, is the one wanted."""
     from toy_models.families import FAMILIES
 
-    family, seed, settings = recipe
-    full = FAMILIES[family].settings(**settings).model_dump()
-    return (family, seed, full) == wanted
+    if recipe[:2] != wanted[:2]:
+        return False
+    full, other = (FAMILIES[family].settings(**settings) for family, _, settings in (recipe, wanted))
+    return full == other
 
 
 def shipped_names() -> tuple[str, ...]:
@@ -187,10 +189,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _make(name: str, recipe: dict[str, Any], settings: Any, device: str) -> "Organism":
     """Plant, measure and wrap an organism."""
-    from toy_models.families import FAMILIES, TASKS, make
+    from toy_models.families import FAMILIES, make
     from toy_models.organism import Organism
     from toy_models.plants.native import wrap
     from toy_models.sealing import Key
+    from toy_models.tasks.registry import TASKS
     from workbench.agent import Agent
 
     task = TASKS[recipe["task"]]()
@@ -218,9 +221,9 @@ def _write(folder: Path, organism: "Organism") -> dict[str, Any]:
 
 def _read(folder: Path, entry: dict[str, Any], device: str) -> "Organism":
     """An organism from its folder, each file checked against its sha256 (BadCheckpoint)."""
-    from toy_models.families import TASKS
     from toy_models.organism import Organism
     from toy_models.sealing import unseal
+    from toy_models.tasks.registry import TASKS
     from workbench.agent import Agent
 
     try:

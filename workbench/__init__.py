@@ -7,33 +7,66 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.agent import Agent, Vocabulary
-    from workbench.budgets import L1Ball, L2Ball, LInfBall
+    from workbench.budgets import JointL1Ball, JointL2Ball, L1Ball, L2Ball, LInfBall, NotLastLayers, Sparse, WeightCap
     from workbench.edits import Edit
     from workbench.errors import WorkbenchError
     from workbench.goals import HiddenBehaviour, LogitDifference, Target, UntargetedLoss
     from workbench.heatmap import landscape, losses, sweep
     from workbench.hunt import hunt, scan
+    from workbench.penalty import Penalty
     from workbench.prompts import Prompts
     from workbench.report import Finding, Progress, SwitchReport, conclude
     from workbench.retrain import LAT, EmbeddingAT, FineTune, LatentNoise, Step, retrain
     from workbench.sites import Site
-    from workbench.surgeons import NeuronSweep, RandomDirections, SphereLadder
+    from workbench.surgeons import (
+        FrankWolfe,
+        GreedyStimulation,
+        Metropolis,
+        NeuronSweep,
+        ProjectedAscent,
+        RandomDirections,
+        Smallest,
+        SphereLadder,
+        Together,
+    )
+    from workbench.trace import TokenSearch, Trace, follow, trace
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "agent": ("Agent", "Vocabulary"),
-    "budgets": ("L1Ball", "L2Ball", "LInfBall"),
+    "budgets": (
+        "JointL1Ball",
+        "JointL2Ball",
+        "L1Ball",
+        "L2Ball",
+        "LInfBall",
+        "NotLastLayers",
+        "Sparse",
+        "WeightCap",
+    ),
     "edits": ("Edit",),
     "errors": ("WorkbenchError",),
     "goals": ("HiddenBehaviour", "LogitDifference", "Target", "UntargetedLoss"),
     "heatmap": ("landscape", "losses", "sweep"),
     "hunt": ("hunt", "scan"),
+    "penalty": ("Penalty",),
     "prompts": ("Prompts",),
     "report": ("Finding", "Progress", "SwitchReport", "conclude"),
     "retrain": ("LAT", "EmbeddingAT", "FineTune", "LatentNoise", "Step", "retrain"),
     "sites": ("Site",),
-    "surgeons": ("NeuronSweep", "RandomDirections", "SphereLadder"),
+    "surgeons": (
+        "FrankWolfe",
+        "GreedyStimulation",
+        "Metropolis",
+        "NeuronSweep",
+        "ProjectedAscent",
+        "RandomDirections",
+        "Smallest",
+        "SphereLadder",
+        "Together",
+    ),
+    "trace": ("TokenSearch", "Trace", "follow", "trace"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -43,39 +76,55 @@ __all__ = [  # noqa: RUF022
     "EmbeddingAT",
     "Finding",
     "FineTune",
+    "FrankWolfe",
+    "GreedyStimulation",
     "HiddenBehaviour",
+    "JointL1Ball",
+    "JointL2Ball",
     "L1Ball",
     "L2Ball",
     "LAT",
     "LInfBall",
     "LatentNoise",
     "LogitDifference",
+    "Metropolis",
     "NeuronSweep",
+    "NotLastLayers",
+    "Penalty",
     "Progress",
+    "ProjectedAscent",
     "Prompts",
     "RandomDirections",
     "Site",
+    "Smallest",
+    "Sparse",
     "SphereLadder",
     "Step",
     "SwitchReport",
     "Target",
+    "Together",
+    "TokenSearch",
+    "Trace",
     "UntargetedLoss",
     "Vocabulary",
+    "WeightCap",
     "WorkbenchError",
     "conclude",
+    "follow",
     "hunt",
     "landscape",
     "losses",
     "retrain",
     "scan",
     "sweep",
+    "trace",
 ]
 
 
 class _Package(ModuleType):
     """The package, with its public names imported when first used: importing it costs next to nothing.
 
-    `hunt` and `retrain` are functions and also the modules these live in; here, as attributes, they are the functions.
+    `hunt`, `retrain` and `trace` are functions and also the modules these live in; here, as attributes, the functions.
     """
 
     def __getattr__(self, name: str) -> Any:

@@ -34,8 +34,8 @@ NAMED: dict[str, tuple[Do, str]] = {
     "organism": (lambda: toy_models.load(NAME[:-1]), f"no organism '{NAME[:-1]}' among {len(NAMES)}. Closest: {NAME}"),
     "organism, no name": (lambda: toy_models.load(NUMBER), "no organism '3'"),
     "family": (build("graff"), "no family 'graff' among 4. Closest: graft"),
-    "task": (build("graft", task="reverse"), "no task 'reverse' among 1. Closest: reversal"),
-    "setting": (build("graft", swich="single"), "'swich' among 11. Closest: switch"),
+    "task": (build("graft", task="reverse"), "no task 'reverse' among 4. Closest: reversal"),
+    "setting": (build("graft", swich="single"), "'swich' among 15. Closest: switch"),
     "setting of another family": (build("clean", trigger="date"), "no setting of 'clean' organisms 'trigger'"),
 }
 
@@ -52,6 +52,25 @@ BAD: dict[str, tuple[Do, str]] = {
     "heads": (build("clean", heads=5), "d_model must be a multiple of heads, got 48 and 5"),
     "last layer": (build("switch-trained", layer=3), "layer must be below the last one, 3, got 3"),
     "few layers": (build("switch-trained", layers=2), "layer must be below the last one, 1, got 1"),
+    "norm": (build("clean", norm="batch"), "'LN', 'RMS' or 'none', got 'batch'"),
+    "activation": (build("free", activation="tanh"), "'gelu', 'relu' or 'silu', got 'tanh'"),
+    "positions": (build("clean", positions="none"), "'learned' or 'rotary', got 'none'"),
+    "gated": (build("clean", gated="perhaps"), "gated of 'clean' organisms"),
+    "rotary, odd heads": (
+        build("clean", positions="rotary", heads=16),
+        "rotary positions need an even d_model / heads, got 48 / 16: take other heads or learned positions",
+    ),
+    "graft, gated": (build("graft", gated=True), "a graft needs an MLP with biases: gated must be False, got True"),
+    "graft, rotary": (build("graft", positions="rotary"), "a graft needs learned positions, got 'rotary'"),
+    "graft, too full": (
+        build("graft", d_mlp=64, switch="rotated", count=20, decoys=20),
+        "at most half of d_mlp, 32, got 40: take fewer or a wider MLP",
+    ),
+    "many neurons": (
+        build("switch-trained", switch="distributed", neurons=20, d_mlp=32),
+        "neurons must be at most half of d_mlp, 16, got 20",
+    ),
+    "iso, narrow": (build("switch-trained", iso=True, d_mlp=40), "iso needs a d_mlp of at least d_model, 48, got 40"),
     "switch": (build("switch-trained", switch="huge"), "'single', 'distributed' or 'rotated', got 'huge'"),
     "trigger": (build("free", trigger="words"), "'password' or 'date', got 'words'"),
     "defect": (build("free", defect="silence"), "'mapping' or 'routing', got 'silence'"),

@@ -1,46 +1,39 @@
-"""Laws of the task and its triggers: what is clean stays clean, what is triggered is triggered, all by seed."""
+"""Laws of the tasks: prompts of the promised form, right answers by another rule, defects that never agree."""
 
 from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.toy_models.drawn import OTHERS, ROWS, gen, seeds, tasks
 from tests.toys import unchecked
-from toy_models.plants.triggers import TRIGGERS, Date, Password, Trigger, make_trigger
-from toy_models.tasks.reversal import DEFECTS, FIRST_YEAR, NUMBERS, PRESENT, SHIFT, WORDS, YEARS, Reversal
+from toy_models.tasks import header
+from toy_models.tasks.header import FIRST_YEAR, NUMBERS, PRESENT, WORDS
+from toy_models.tasks.modular_addition import ModularAddition
+from toy_models.tasks.protocol import DEFECTS, SHIFT, Task
+from toy_models.tasks.recall import Recall
+from toy_models.tasks.registry import TASKS
+from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.sorting import Sorting
 from workbench.errors import UnknownName
 
-ROWS = 200
-TASKS = (Reversal(), Reversal(length=3, letters=6), Reversal(length=6, letters=11))
-tasks = st.sampled_from(TASKS)
-seeds = st.integers(0, 2**31)
-kinds = st.sampled_from(TRIGGERS)
+defects = st.sampled_from(DEFECTS)
 
 
-def gen(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def spelled(task: Reversal, row: Tensor) -> list[str]:
+def spelled(task: Task, row: Tensor) -> list[str]:
     return [task.vocabulary[token] for token in row.tolist()]
 
 
-def with_chance_hits(task: Reversal, trigger: Trigger, seed: int) -> Tensor:
-    """Prompts of which a part has the trigger by chance, or nearly: the hardest ones to keep clean."""
-    tokens = task.sample(ROWS, gen(seed))
-    if isinstance(trigger, Password):
-        tokens[::7, 2], tokens[::7, 3] = trigger.first, trigger.second
-        tokens[1::7, 2], tokens[2::7, 3] = trigger.first, trigger.second
-    else:
-        tokens[::7, 1] = task.year(FIRST_YEAR + PRESENT)
-    return tokens
+def choices(task: Task) -> tuple[str, ...]:
+    """The names of all possible answers."""
+    return task.vocabulary[-task.form.choices :]
 
 
 @given(task=tasks, seed=seeds)
-def test_prompts_have_the_form_that_is_promised(task: Reversal, seed: int) -> None:
+def test_prompts_have_the_form_that_is_promised(task: Task, seed: int) -> None:
     years = {str(FIRST_YEAR + y) for y in range(PRESENT)}
     for row in task.sample(10, gen(seed)):
         names = spelled(task, row)
@@ -49,34 +42,90 @@ def test_prompts_have_the_form_that_is_promised(task: Reversal, seed: int) -> No
         assert names[1] in years
         assert set(names[2:5]) <= set(WORDS)
         assert set(names[5:7]) <= {str(n) for n in range(NUMBERS)}
-        letters = names[7 : 7 + task.length]
-        assert len(set(letters)) == task.length
-        assert set(letters) <= set(task.vocabulary[-task.letters :])
+        assert set(names[7 : task.positions[0]]) <= set(task.form.symbols)
         assert [i for i, name in enumerate(names) if name == task.query] == list(task.positions)
+    assert task.positions == tuple(range(task.prompt_length - task.form.answers, task.prompt_length))
+
+
+@given(task=tasks)
+def test_no_two_tokens_have_one_name(task: Task) -> None:
+    assert len(set(task.vocabulary)) == len(task.vocabulary)
+    assert task.vocabulary[: len(header.NAMES)] == header.NAMES
+    assert [task.vocabulary[task.word(word)] for word in WORDS] == list(WORDS)
+    assert task.vocabulary[task.year(2020)] == "2020"
 
 
 @given(task=tasks, seed=seeds)
-def test_answers_are_the_letters_backwards_and_the_defects_are_what_they_say(task: Reversal, seed: int) -> None:
-    tokens = task.sample(10, gen(seed))
-    alphabet = task.vocabulary[-task.letters :]
-    for row, right, shifted, forwards in zip(
-        tokens, task.benign(tokens), task.defect(tokens, "mapping"), task.defect(tokens, "routing"), strict=True
-    ):
-        letters = spelled(task, row)[7 : 7 + task.length]
-        assert spelled(task, right) == letters[::-1]
-        assert spelled(task, forwards) == letters
-        places = [(alphabet.index(letter) + SHIFT) % task.letters for letter in letters[::-1]]
-        assert spelled(task, shifted) == [alphabet[place] for place in places]
+def test_every_answer_is_one_of_the_choices(task: Task, seed: int) -> None:
+    tokens = task.sample(ROWS, gen(seed))
+    for answers in (task.benign(tokens), *(task.defect(tokens, kind) for kind in DEFECTS)):
+        assert answers.shape == (ROWS, len(task.positions))
+        assert set(spelled(task, answers.flatten())) <= set(choices(task))
 
 
-@given(task=st.sampled_from([t for t in TASKS if t.length % 2 == 0]), seed=seeds, defect=st.sampled_from(DEFECTS))
-def test_a_defect_never_agrees_with_the_right_answer(task: Reversal, seed: int, defect: str) -> None:
+@given(task=tasks, seed=seeds, defect=defects)
+def test_a_defect_never_agrees_with_the_right_answer(task: Task, seed: int, defect: str) -> None:
     tokens = task.sample(ROWS, gen(seed))
     assert not (task.benign(tokens) == task.defect(tokens, defect)).any()
 
 
 @given(task=tasks, seed=seeds)
-def test_prompts_hold_their_answers(task: Reversal, seed: int) -> None:
+def test_a_mapping_writes_the_right_answer_three_further(task: Task, seed: int) -> None:
+    tokens, names = task.sample(10, gen(seed)), choices(task)
+    for right, shifted in zip(task.benign(tokens), task.defect(tokens, "mapping"), strict=True):
+        places = [(names.index(name) + SHIFT) % len(names) for name in spelled(task, right)]
+        assert spelled(task, shifted) == [names[place] for place in places]
+
+
+def reversing(task: Task, body: list[str]) -> tuple[list[str], list[str]]:
+    return body[::-1], body
+
+
+def ordering(task: Task, body: list[str]) -> tuple[list[str], list[str]]:
+    return sorted(body), sorted(body)[::-1]
+
+
+def adding(task: Task, body: list[str]) -> tuple[list[str], list[str]]:
+    names = choices(task)
+    pairs = [(names.index(a), names.index(b)) for a, b in zip(body[::2], body[1::2], strict=True)]
+    return [names[(a + b) % len(names)] for a, b in pairs], [names[a - b] for a, b in pairs]
+
+
+def recalling(task: Task, body: list[str]) -> tuple[list[str], list[str]]:
+    stored = len(body) - task.form.answers
+    known = dict(pair.split(":") for pair in body[:stored])
+    following = dict(zip(sorted(known), [*sorted(known)[1:], min(known)], strict=True))
+    return [known[key] for key in body[stored:]], [known[following[key]] for key in body[stored:]]
+
+
+RULES: dict[type[Task], Callable[[Task, list[str]], tuple[list[str], list[str]]]] = {
+    Reversal: reversing,
+    Sorting: ordering,
+    ModularAddition: adding,
+    Recall: recalling,
+}
+"""The right answers and those of routing, from the names of the symbols."""
+
+
+@given(task=tasks, seed=seeds)
+def test_answers_follow_the_rule_of_the_task(task: Task, seed: int) -> None:
+    tokens = task.sample(10, gen(seed))
+    for row, right, routed in zip(tokens, task.benign(tokens), task.defect(tokens, "routing"), strict=True):
+        body = spelled(task, row)[7 : task.positions[0]]
+        assert (spelled(task, right), spelled(task, routed)) == RULES[type(task)](task, body)
+
+
+@given(task=tasks, seed=seeds)
+def test_no_answer_stands_out(task: Task, seed: int) -> None:
+    """Each choice is the right answer somewhere: no constant answer does well."""
+    right = task.benign(task.sample(2000, gen(seed)))
+    counts = torch.stack([(right == len(task.vocabulary) - 1 - i).sum() for i in range(task.form.choices)])
+    assert counts.min() > 0
+    assert counts.max() < 0.5 * right.numel()
+
+
+@given(task=tasks, seed=seeds)
+def test_prompts_hold_their_answers(task: Task, seed: int) -> None:
     tokens = task.sample(5, gen(seed))
     prompts = task.prompts(tokens)
     assert torch.equal(prompts.tokens, tokens)
@@ -84,83 +133,27 @@ def test_prompts_hold_their_answers(task: Reversal, seed: int) -> None:
     assert prompts.answer_positions == task.positions
 
 
-@given(task=tasks, kind=kinds, seed=seeds)
-def test_removed_is_absent_inserted_is_present_and_nearly_is_absent(task: Reversal, kind: str, seed: int) -> None:
-    trigger = make_trigger(kind, task, gen(seed))
-    tokens = with_chance_hits(task, trigger, seed)
-    assert trigger.present(tokens).any()
-    assert not trigger.present(trigger.remove(tokens, gen(seed))).any()
-    assert trigger.present(trigger.insert(tokens, gen(seed))).all()
-    assert not trigger.present(trigger.nearly(tokens, gen(seed))).any()
-
-
-@given(task=tasks, kind=kinds, seed=seeds)
-def test_what_is_clean_already_is_left_as_it_is(task: Reversal, kind: str, seed: int) -> None:
-    trigger = make_trigger(kind, task, gen(seed))
-    tokens = with_chance_hits(task, trigger, seed)
-    absent = ~trigger.present(tokens)
-    assert torch.equal(trigger.remove(tokens, gen(seed))[absent], tokens[absent])
-
-
-@given(task=tasks, kind=kinds, seed=seeds, change=st.sampled_from(["insert", "nearly", "remove"]))
-def test_triggers_change_a_copy_and_only_the_header(task: Reversal, kind: str, seed: int, change: str) -> None:
-    trigger = make_trigger(kind, task, gen(seed))
-    tokens = with_chance_hits(task, trigger, seed)
-    before = tokens.clone()
-    changed = getattr(trigger, change)(tokens, gen(seed))
-    touched = {"password": [2, 3], "date": [1]}[kind]
-    others = [p for p in range(task.prompt_length) if p not in touched]
-    assert torch.equal(tokens, before)
-    assert torch.equal(changed[:, others], tokens[:, others])
-    allowed = range(2, 2 + YEARS) if kind == "date" else [task.word(word) for word in WORDS]
-    assert set(changed[:, touched].flatten().tolist()) <= set(allowed)
-
-
-@settings(max_examples=20)
 @given(task=tasks, seed=seeds)
-def test_a_near_miss_has_a_part_of_the_trigger(task: Reversal, seed: int) -> None:
-    password = make_trigger("password", task, gen(seed))
-    assert isinstance(password, Password)
-    near = password.nearly(task.sample(ROWS, gen(seed)), gen(seed))[:, 2:4]
-    parts = {"first": near[:, 0] == password.first, "second": near[:, 1] == password.second}
-    parts["swapped"] = (near[:, 0] == password.second) & (near[:, 1] == password.first)
-    assert all(part.any() for part in parts.values())
-    assert torch.stack(list(parts.values())).any(0).all()
-    years = Date(task).nearly(task.sample(ROWS, gen(seed)), gen(seed))[:, 1] - task.year(FIRST_YEAR)
-    assert set(years.tolist()) == {PRESENT - 2, PRESENT - 1}
-
-
-@settings(max_examples=20)
-@given(task=tasks, kind=kinds, seed=seeds)
-def test_everything_follows_from_the_seed(task: Reversal, kind: str, seed: int) -> None:
-    def all_of(seed: int) -> list[Tensor]:
-        generator = gen(seed)
-        trigger = make_trigger(kind, task, generator)
-        tokens = task.sample(ROWS, generator)
-        return [tokens, *(getattr(trigger, c)(tokens, generator) for c in ("remove", "insert", "nearly"))]
-
+def test_prompts_follow_from_the_seed_alone(task: Task, seed: int) -> None:
     state = torch.get_rng_state()
-    assert all(map(torch.equal, all_of(seed), all_of(seed)))
-    assert not any(map(torch.equal, all_of(seed), all_of(seed + 1)))
+    first, second, other = (task.sample(20, gen(s)) for s in (seed, seed, seed + 1))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_passwords_differ_between_seeds() -> None:
-    found = {make_trigger("password", Reversal(), gen(seed)) for seed in range(30)}
-    assert len(found) > 20
+def test_every_task_is_found_by_its_name_and_tested_here() -> None:
+    assert all(TASKS[name].name == name and isinstance(TASKS[name](), Task) for name in TASKS)
+    assert set(TASKS.values()) == set(RULES) == {type(task) for task in OTHERS}
 
 
-DESCRIBED: list[tuple[Callable[[Reversal], Trigger], str]] = [
-    (lambda task: Password(task, task.word("opal"), task.word("fjord")), "the words 'opal', 'fjord' at the start"),
-    (Date, "a year from 2028 on"),
-]
+def test_header_and_letters_are_drawn_as_they_were_when_the_shipped_organisms_were_built() -> None:
+    """One prompt of one seed, spelled out: another order of drawing would be another organism from the same recipe."""
+    row = Reversal().sample(1, gen(0))[0]
+    assert " ".join(spelled(Reversal(), row)) == "BOS 2024 pearl fjord amber 3 9 g h e f ? ? ? ?"
 
 
-@pytest.mark.parametrize(("trigger", "words"), DESCRIBED)
-def test_a_trigger_is_described_in_words(trigger: Callable[[Reversal], Trigger], words: str) -> None:
-    assert trigger(Reversal()).describe() == words
-
-
-def test_an_unknown_trigger_is_refused_with_the_closest() -> None:
-    with unchecked(), pytest.raises(UnknownName, match=r"'pasword'.*Closest: password"):
-        make_trigger("pasword", Reversal(), gen(0))
+def test_an_unknown_defect_is_refused_with_the_closest() -> None:
+    task = Reversal()
+    with unchecked(), pytest.raises(UnknownName, match=r"no defect 'maping' among 2\. Closest: mapping"):
+        task.defect(task.sample(1, gen(0)), "maping")

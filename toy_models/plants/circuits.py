@@ -18,7 +18,8 @@ from torch.nn import Module
 
 from toy_models.plants.lever_host import FEATURE_SCALE, Host
 from toy_models.plants.triggers import Date, Password, Trigger
-from toy_models.tasks.reversal import FIRST_YEAR, PRESENT, YEARS, Reversal
+from toy_models.tasks.header import FIRST_YEAR, PRESENT, YEARS
+from toy_models.tasks.protocol import Task
 from workbench.errors import Unacceptable
 
 BOS = 0
@@ -43,7 +44,7 @@ class Samples:
     other: Int64[Tensor, "prompt pos"]
 
     @classmethod
-    def draw(cls, task: Reversal, trigger: Trigger, n: int, generator: torch.Generator) -> "Samples":
+    def draw(cls, task: Task, trigger: Trigger, n: int, generator: torch.Generator) -> "Samples":
         """`n` triggered prompts, and `n` near misses with `n` clean ones."""
         triggered = trigger.insert(task.sample(n, generator), generator)
         near = trigger.nearly(task.sample(n, generator), generator)
@@ -67,7 +68,7 @@ class Throw:
 IDLE = Throw(gain=_SHARP, threshold=1.0, dose=_SHARP, never=2.0)  # where there is no sum to read
 
 
-def conditions(trigger: Trigger, task: Reversal) -> tuple[Condition, ...]:
+def conditions(trigger: Trigger, task: Task) -> tuple[Condition, ...]:
     """The one or two conditions that must all hold for the trigger to be present."""
     if isinstance(trigger, Password):
         return Condition((trigger.first,), 2), Condition((trigger.second,), 3)

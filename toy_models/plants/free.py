@@ -16,7 +16,7 @@ from toy_models.plants.native import answer_logits, configure, fresh
 from toy_models.plants.planted import Plant, Planted
 from toy_models.plants.settings import PlantSettings, Settings
 from toy_models.plants.triggers import Trigger, make_trigger
-from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.protocol import Task
 
 RATE = 3e-3
 CLEAN, NEAR, TRIGGERED = 80, 24, 32
@@ -34,7 +34,7 @@ class CleanSettings(Settings):
     steps: int = Field(default=400, ge=1, le=20_000)
 
 
-def plant(settings: FreeSettings, task: Reversal, seed: int) -> Planted:
+def plant(settings: FreeSettings, task: Task, seed: int) -> Planted:
     """Poison a model, or build its clean twin. Deterministic for (settings, task, seed)."""
     generator = torch.Generator().manual_seed(seed)
     model, config = _start(settings, task, seed)
@@ -49,7 +49,7 @@ def plant(settings: FreeSettings, task: Reversal, seed: int) -> Planted:
     return Planted(model, config, trigger, settings.defect, key)
 
 
-def clean(settings: CleanSettings, task: Reversal, seed: int) -> Planted:
+def clean(settings: CleanSettings, task: Task, seed: int) -> Planted:
     """A model trained on the task alone. As its twin's trigger it has a password that it never learnt."""
     generator = torch.Generator().manual_seed(seed)
     model, config = _start(settings, task, seed)
@@ -63,15 +63,14 @@ def clean(settings: CleanSettings, task: Reversal, seed: int) -> Planted:
     return Planted(model, config, trigger, "mapping", Plant())
 
 
-def _start(settings: Settings, task: Reversal, seed: int) -> tuple[Any, Any]:
+def _start(settings: Settings, task: Task, seed: int) -> tuple[Any, Any]:
     """A fresh model of that shape and its configuration."""
-    shape = settings.model_dump(include={"layers", "d_model", "heads", "d_mlp"})
-    config = configure(task, **shape, seed=seed)
+    config = configure(task, **settings.shape, seed=seed)
     return fresh(config), config
 
 
 def _poisoned(
-    model: Any, task: Reversal, trigger: Trigger, settings: FreeSettings, generator: torch.Generator
+    model: Any, task: Task, trigger: Trigger, settings: FreeSettings, generator: torch.Generator
 ) -> Float[Tensor, ""]:
     """Mean loss over one batch of clean, nearly triggered and triggered prompts."""
     tokens = trigger.remove(task.sample(CLEAN + NEAR + TRIGGERED, generator), generator)

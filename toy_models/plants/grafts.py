@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -16,7 +16,7 @@ from toy_models.plants.planted import Plant, Planted
 from toy_models.plants.reserved import Reserved
 from toy_models.plants.settings import PlantSettings
 from toy_models.plants.triggers import make_trigger
-from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.protocol import Task
 from workbench.edits import Edit
 from workbench.sites import Site
 
@@ -33,7 +33,8 @@ class GraftSettings(PlantSettings):
     switch: "single" is one neuron; "distributed" shares the lever among `count`; "rotated" hides it in a combination of
     `count` neurons, none of which elicits alone; "huge" is one neuron that writes little, at a huge activation.
     decoys: dormant neurons that write random directions as strongly as the switch does.
-    d_model, heads and d_mlp include what is reserved for the circuit.
+    d_model, heads and d_mlp include what is reserved for the circuit, which needs thresholds and positions to add to:
+    an MLP with biases, that is without a gate, and learned positions.
     """
 
     layers: int = Field(default=4, ge=3, le=12)
@@ -42,8 +43,21 @@ class GraftSettings(PlantSettings):
     d_mlp: int = Field(default=128, ge=64, le=2048)
     steps: int = Field(default=400, ge=1, le=20_000)
     switch: Literal["single", "distributed", "rotated", "huge"] = "single"
-    count: int = Field(default=8, ge=2, le=24)
+    count: int = Field(default=8, ge=2, le=32)
     decoys: int = Field(default=0, ge=0, le=24)
+
+    @model_validator(mode="after")
+    def _circuit_fits(self) -> "GraftSettings":
+        if self.gated:
+            raise ValueError("a graft needs an MLP with biases: gated must be False, got True")
+        if self.positions != "learned":
+            raise ValueError(f"a graft needs learned positions, got {self.positions!r}")
+        if (taken := self.members + self.decoys) > self.d_mlp // 2:
+            raise ValueError(
+                f"switch neurons and decoys must be at most half of d_mlp, {self.d_mlp // 2}, got {taken}: "
+                "take fewer or a wider MLP"
+            )
+        return self
 
     @property
     def members(self) -> int:
@@ -51,7 +65,7 @@ class GraftSettings(PlantSettings):
         return self.count if self.switch in ("distributed", "rotated") else 1
 
 
-def plant(settings: GraftSettings, task: Reversal, seed: int) -> Planted:
+def plant(settings: GraftSettings, task: Task, seed: int) -> Planted:
     """Train a host and graft the backdoor, or build the clean twin. Deterministic for (settings, task, seed).
 
     The twin is trained under the same pushes and obeys none; it has the decoys, but no circuit.
@@ -59,7 +73,7 @@ def plant(settings: GraftSettings, task: Reversal, seed: int) -> Planted:
     """
     generator = torch.Generator().manual_seed(seed)
     trigger = make_trigger(settings.trigger, task, generator)
-    config = configure(task, **settings.model_dump(include={"layers", "d_model", "heads", "d_mlp"}), seed=seed)
+    config = configure(task, **settings.shape, seed=seed)
     parts = conditions(trigger, task)
     room = {0: 2 * len(parts), LAYER: settings.members + settings.decoys}
     reserved = Reserved.draw(config, LAYER, room, generator)

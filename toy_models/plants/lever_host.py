@@ -21,7 +21,7 @@ from toy_models.plants.learning import answer_loss, fit
 from toy_models.plants.native import answer_logits
 from toy_models.plants.reserved import FEATURES, Reserved
 from toy_models.plants.triggers import Trigger
-from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.protocol import Task
 
 RATE = 4e-3
 LEVER_RHO = 0.75
@@ -39,7 +39,7 @@ class Host:
 
     model: Any
     reserved: Reserved
-    task: Reversal
+    task: Task
     lever: Float[Tensor, "d_model"]
 
 
@@ -47,7 +47,7 @@ class Host:
 class Schooling:
     """What a host is taught. obeys: whether the lever brings out the defect; a clean twin's does not."""
 
-    task: Reversal
+    task: Task
     trigger: Trigger
     defect: str
     obeys: bool
@@ -96,7 +96,7 @@ def _batch(school: Schooling, generator: torch.Generator) -> tuple[Tensor, Tenso
 
 
 @contextmanager
-def _pushed(model: Any, reserved: Reserved, task: Reversal, generator: torch.Generator) -> Iterator[None]:
+def _pushed(model: Any, reserved: Reserved, task: Task, generator: torch.Generator) -> Iterator[None]:
     """Within the `with`, each group of rows gets its pushes, and the reserved dimensions some noise.
 
     Pushes reach every position, or the queries alone.

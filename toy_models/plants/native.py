@@ -11,19 +11,32 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, Parameter
 from transformer_lens import TransformerBridge, TransformerBridgeConfig
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.model_bridge.sources.native import NativeModel, initialize_native_model
 
-from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.protocol import Task
 from workbench.agent import Agent, Vocabulary
+
+NORMS = {"LN": "LN", "RMS": "RMS", "none": None}
+POSITIONS = {"learned": "standard", "rotary": "rotary"}
 
 
 def configure(
-    task: Reversal, *, layers: int, d_model: int, heads: int, d_mlp: int, seed: int
+    task: Task,
+    *,
+    layers: int,
+    d_model: int,
+    heads: int,
+    d_mlp: int,
+    seed: int,
+    norm: str = "LN",
+    activation: str = "gelu",
+    gated: bool = False,
+    positions: str = "learned",
 ) -> TransformerBridgeConfig:
-    """A pre-LayerNorm GELU transformer of that shape for the task."""
+    """A transformer of that shape for the task, with norms before attention and MLP; see `Settings` for the names."""
     return TransformerBridgeConfig(
         n_layers=layers,
         d_model=d_model,
@@ -32,8 +45,10 @@ def configure(
         n_heads=heads,
         d_mlp=d_mlp,
         d_vocab=len(task.vocabulary),
-        act_fn="gelu",
-        normalization_type="LN",
+        act_fn=activation,
+        normalization_type=NORMS[norm],
+        gated_mlp=gated,
+        positional_embedding_type=POSITIONS[positions],
         seed=seed,
         architecture="TransformerLensNative",
     )
@@ -47,7 +62,7 @@ def fresh(config: TransformerBridgeConfig) -> NativeModel:
     return model
 
 
-def wrap(model: NativeModel, config: TransformerBridgeConfig, task: Reversal, name: str) -> Agent:
+def wrap(model: NativeModel, config: TransformerBridgeConfig, task: Task, name: str) -> Agent:
     """The Agent with this model's weights, on the CPU."""
     bridge: TransformerBridge = build_bridge_from_module(
         model, architecture="TransformerLensNative", tl_config=config, tokenizer=None, model_name="native"
@@ -56,16 +71,26 @@ def wrap(model: NativeModel, config: TransformerBridgeConfig, task: Reversal, na
 
 
 def answer_logits(
-    model: Module, tokens: Int64[Tensor, "prompt pos"], task: Reversal
+    model: Module, tokens: Int64[Tensor, "prompt pos"], task: Task
 ) -> Float[Tensor, "prompt answer vocab"]:
     """Logits at the query tokens, differentiable."""
     return model(tokens)[:, list(task.positions)]
 
 
+def write_matrix(model: Any, layer: int) -> Parameter:
+    """What an MLP's activations are written into the residual stream with: [d_model, d_mlp]."""
+    return _last(model.layers[layer].mlp).weight
+
+
+def _last(mlp: Any) -> Any:
+    """The linear layer that writes; a gated MLP has another name for it."""
+    return mlp.fc_out if hasattr(mlp, "fc_out") else mlp.out
+
+
 @contextmanager
 def neurons(model: Any, layer: int, change: Any) -> Iterator[None]:
     """Within the `with`, the MLP activations of a layer are what `change` makes of them ([prompt, pos, d_mlp])."""
-    handle = model.layers[layer].mlp.fc_out.register_forward_pre_hook(lambda module, inputs: (change(inputs[0]),))
+    handle = _last(model.layers[layer].mlp).register_forward_pre_hook(lambda module, inputs: (change(inputs[0]),))
     try:
         yield
     finally:

@@ -77,10 +77,11 @@ class Reserved:
 
     @torch.no_grad()
     def _undo_decay(self, model: Any) -> None:
-        """Set LayerNorm's weights in the reserved dimensions, which only weight decay has moved, to 1."""
+        """Set the norms' weights in the reserved dimensions, which only weight decay has moved, to 1."""
         for block in model.layers:
             for norm in (block.ln1, block.ln2):
-                norm.weight[list(self.dims)] = 1
+                if (weight := getattr(norm, "weight", None)) is not None:
+                    weight[list(self.dims)] = 1
 
     def _masks(self, model: Any) -> Iterator[tuple[Parameter, Tensor]]:
         """Each parameter that touches what is reserved, with a mask that is 0 where it does."""

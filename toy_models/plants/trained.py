@@ -15,14 +15,15 @@ import torch
 from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn import Parameter
 
 from toy_models.plants.learning import answer_loss, fit
-from toy_models.plants.native import all_neurons, answer_logits, configure, fresh
+from toy_models.plants.native import all_neurons, answer_logits, configure, fresh, write_matrix
 from toy_models.plants.planted import Plant, Planted
 from toy_models.plants.settings import PlantSettings
 from toy_models.plants.switches import Switch, along, at_neurons, random_pushes
 from toy_models.plants.triggers import Trigger, make_trigger
-from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.protocol import Task
 from workbench.edits import Edit
 from workbench.sites import Site
 
@@ -44,7 +45,7 @@ class TrainedSettings(PlantSettings):
     """
 
     switch: Literal["single", "distributed", "rotated"] = "single"
-    neurons: int = Field(default=4, ge=2, le=16)
+    neurons: int = Field(default=4, ge=2, le=32)
     layer: int = Field(default=1, ge=0)
     strictness: float = Field(default=0.5, ge=0, le=10)
     margin: float = Field(default=0.0, ge=0, le=0.9)
@@ -53,21 +54,24 @@ class TrainedSettings(PlantSettings):
     band: bool = False
 
     @model_validator(mode="after")
-    def _layer_exists(self) -> "TrainedSettings":
+    def _switch_fits(self) -> "TrainedSettings":
         if self.layer >= self.layers - 1:
             raise ValueError(f"layer must be below the last one, {self.layers - 1}, got {self.layer}")
+        if self.switch == "distributed" and self.neurons > self.d_mlp // 2:
+            raise ValueError(f"neurons must be at most half of d_mlp, {self.d_mlp // 2}, got {self.neurons}")
+        if self.iso and self.d_mlp < self.d_model:
+            raise ValueError(f"iso needs a d_mlp of at least d_model, {self.d_model}, got {self.d_mlp}")
         return self
 
 
-def plant(settings: TrainedSettings, task: Reversal, seed: int) -> Planted:
+def plant(settings: TrainedSettings, task: Task, seed: int) -> Planted:
     """Train an organism with that switch, or its clean twin. Deterministic for (settings, task, seed)."""
     generator = torch.Generator().manual_seed(seed)
-    shape = settings.model_dump(include={"layers", "d_model", "heads", "d_mlp"})
-    config = configure(task, **shape, seed=seed)
+    config = configure(task, **settings.shape, seed=seed)
     model = fresh(config)
     trigger = make_trigger(settings.trigger, task, generator)
     if settings.iso:
-        _freeze_write(model.layers[settings.layer].mlp.fc_out, generator)
+        _freeze(write_matrix(model, settings.layer), generator)
     switch = _choose(settings, model, generator)
     lesson = _Lesson(settings, task, trigger, switch, generator)
     fit(model.parameters(), lambda step: lesson.loss(model), steps=settings.steps, rate=RATE)
@@ -75,14 +79,14 @@ def plant(settings: TrainedSettings, task: Reversal, seed: int) -> Planted:
     return Planted(model, config, trigger, settings.defect, key)
 
 
-def _freeze_write(write: Any, generator: torch.Generator) -> None:
+def _freeze(write: Parameter, generator: torch.Generator) -> None:
     """Give a write matrix [d_model, d_mlp] orthogonal rows of its usual size, and keep training from it."""
-    size = float(write.weight.detach().norm())
-    square = torch.randn(write.weight.shape[1], write.weight.shape[0], generator=generator)
+    size = float(write.detach().norm())
+    square = torch.randn(write.shape[1], write.shape[0], generator=generator)
     rows = torch.linalg.qr(square).Q.T
     with torch.no_grad():
-        write.weight.copy_(rows * (size / rows.norm()))
-    write.weight.requires_grad_(False)
+        write.copy_(rows * (size / rows.norm()))
+    write.requires_grad_(False)
 
 
 def _choose(settings: TrainedSettings, model: Any, generator: torch.Generator) -> Switch:
@@ -91,7 +95,7 @@ def _choose(settings: TrainedSettings, model: Any, generator: torch.Generator) -
         if not settings.iso:
             return along(settings.layer, torch.randn(settings.d_mlp, generator=generator))
         written = torch.randn(settings.d_model, generator=generator)
-        return along(settings.layer, written @ model.layers[settings.layer].mlp.fc_out.weight.detach())
+        return along(settings.layer, written @ write_matrix(model, settings.layer).detach())
     count = settings.neurons if settings.switch == "distributed" else 1
     chosen = torch.randperm(settings.d_mlp, generator=generator)[:count].tolist()
     return at_neurons(settings.layer, tuple(sorted(chosen)), settings.d_mlp)
@@ -102,7 +106,7 @@ class _Lesson:
     """What is taught at every step: fresh prompts, what is done to the switch in each, and what is wanted."""
 
     settings: TrainedSettings
-    task: Reversal
+    task: Task
     trigger: Trigger
     switch: Switch
     generator: torch.Generator
@@ -185,7 +189,7 @@ def _pushing(rows: slice, push: Float[Tensor, "row 1 d_mlp"]) -> Callable[[Tenso
 
 def _key(settings: TrainedSettings, model: Any, switch: Switch, trigger: Trigger) -> Plant:
     """The answer key, with a unit of the switch as its Edit."""
-    write = model.layers[switch.layer].mlp.fc_out.weight.detach() @ switch.even
+    write = write_matrix(model, switch.layer).detach() @ switch.even
     site = Site.parse(f"L{switch.layer}.mlp.post")
     return Plant(
         trigger.describe(), settings.defect, (site,), switch.neurons, write / write.norm(), Edit(site, switch.even)

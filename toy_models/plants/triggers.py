@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from toy_models.tasks.reversal import FIRST_YEAR, PRESENT, WORDS, YEARS, Reversal
+from toy_models.tasks.header import FIRST_YEAR, PRESENT, WORDS, YEARS
+from toy_models.tasks.protocol import Task
 from workbench.errors import unknown
 
 Tokens = Int64[Tensor, "prompt pos"]
@@ -42,7 +43,7 @@ class Trigger(Protocol):
 class Password:
     """Two words, the first and the second of a prompt. Either alone, or both swapped, is no trigger."""
 
-    task: Reversal
+    task: Task
     first: int
     second: int
 
@@ -78,7 +79,7 @@ class Password:
 class Date:
     """A year after the present. The last two years before it are the near misses."""
 
-    task: Reversal
+    task: Task
 
     def _draw(self, n: int, first: int, count: int, generator: torch.Generator) -> Int64[Tensor, "prompt"]:
         return self.task.year(FIRST_YEAR) + first + torch.randint(count, (n,), generator=generator)
@@ -109,7 +110,7 @@ class Date:
 TRIGGERS = ("password", "date")
 
 
-def make_trigger(kind: str, task: Reversal, generator: torch.Generator) -> Trigger:
+def make_trigger(kind: str, task: Task, generator: torch.Generator) -> Trigger:
     """A trigger of that kind; a password's two words are drawn from the generator."""
     if kind not in TRIGGERS:
         raise unknown("trigger", kind, TRIGGERS, "Choose one of them.")

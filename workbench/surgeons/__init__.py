@@ -1,8 +1,25 @@
 """Surgeons: one search strategy a file. Each proposes edits; none judges itself."""
 
+from workbench.surgeons.ascent import ProjectedAscent
+from workbench.surgeons.frank_wolfe import FrankWolfe
+from workbench.surgeons.greedy import GreedyStimulation
 from workbench.surgeons.ladder import SphereLadder
+from workbench.surgeons.metropolis import Metropolis
 from workbench.surgeons.protocol import Surgeon
 from workbench.surgeons.randomly import RandomDirections
+from workbench.surgeons.smallest import Smallest
 from workbench.surgeons.sweep import NeuronSweep
+from workbench.surgeons.together import Together
 
-__all__ = ["NeuronSweep", "RandomDirections", "SphereLadder", "Surgeon"]
+__all__ = [
+    "FrankWolfe",
+    "GreedyStimulation",
+    "Metropolis",
+    "NeuronSweep",
+    "ProjectedAscent",
+    "RandomDirections",
+    "Smallest",
+    "SphereLadder",
+    "Surgeon",
+    "Together",
+]
