@@ -86,7 +86,8 @@ class Judge:
 
         Directions only: other neurons are no control, since they may be members of the same distributed switch.
         """
-        first, allowed, length = edits[0], self.budget.at(view.site, first.positions), view.prompts.length
+        first, length = edits[0], view.prompts.length
+        allowed = self.budget.at(view.site, first.positions)
         rows = rescale(allowed, allowed.scatter(CONTROLS, self.generator), self.budget.size(edits))
         where = torch.zeros(length, 1)
         where[list(range(length) if first.positions is None else first.positions)] = 1.0

@@ -16,6 +16,7 @@ from workbench.geometry import on_device
 from workbench.goals import Goal
 from workbench.report import CLOSE
 from workbench.sites import Site
+from workbench.surgeons.stimulation import early_neurons, full_doses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +51,7 @@ class NeuronSweep:
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
         """The MLP neurons of every layer but the last; none where there is no MLP."""
-        last = max(1, agent.n_layers - 1)
-        return tuple(s for s in agent.sites() if s.kind == "mlp.hook_post" and s.layer is not None and s.layer < last)
+        return early_neurons(agent)
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon. The generator is not used: the search is exhaustive, or screened."""
@@ -68,20 +68,12 @@ class NeuronSweep:
 
     def _pairs(self, view: View, goal: Goal, budget: Bound) -> tuple[Int64[Tensor, "edit"], Float[Tensor, "edit"]]:
         """One neuron and one dose each, dose after dose; neurons that write nothing are left out."""
-        units = self._units(view, budget)
+        units = full_doses(view, on_device(budget.at(view.site), view.agent.device))
         neurons = (units > 0).nonzero().flatten()
         if self.screen is not None and len(neurons):
             neurons = neurons[strongest((slopes(view, goal) * units)[neurons], self.screen)]
         shares = torch.tensor([sign * dose for sign in self.signs for dose in self.doses], device=units.device)
         return neurons.repeat(len(shares)), (shares[:, None] * units[neurons]).flatten()
-
-    @staticmethod
-    def _units(view: View, budget: Bound) -> Float[Tensor, "width"]:
-        """What raises each neuron alone to the budget's radius; 0 for one that writes nothing."""
-        allowed, device = on_device(budget.at(view.site), view.agent.device), view.agent.device
-        each = torch.arange(view.width, device=device)
-        sizes = over_singles(each, torch.ones(view.width, device=device), view.width, allowed.size)
-        return torch.where(sizes > 0, budget.radius / sizes.clamp_min(1e-30), torch.zeros_like(sizes))
 
 
 def _smallest_of_the_best(
