@@ -68,7 +68,7 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
-@settings(max_examples=20, phases=[Phase.generate])
+@settings(max_examples=14, phases=[Phase.generate])
 @given(architectures(), positions(), st.data())
 def test_every_tier_gives_the_logits_that_each_edit_gives_alone(
     settings_: dict[str, Any], at: tuple[int, ...] | None, data: st.DataObject
@@ -100,7 +100,7 @@ def agent_dtype(agent: Agent) -> torch.dtype:
     return next(agent.bridge.parameters()).dtype
 
 
-@settings(max_examples=8, phases=[Phase.generate])
+@settings(max_examples=6, phases=[Phase.generate])
 @given(architectures((torch.float32, torch.float64)), st.data())
 def test_edits_at_several_sites_apply_jointly(settings_: dict[str, Any], data: st.DataObject) -> None:
     agent, prompts = boot(**settings_), some_prompts()

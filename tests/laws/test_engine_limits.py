@@ -56,7 +56,7 @@ def status(name):
 
 Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")
-sweep(agent, prompts, site="L0.mlp.post", neurons=range(24), doses=[1.0, 2.0], memory=bound, positions={positions})
+sweep(agent, prompts, site="L0.mlp.post", neurons=range(10), doses=[1.0, 2.0], memory=bound, positions={positions})
 print(status("VmHWM") - before)
 """
 
