@@ -111,7 +111,7 @@ def of_kind(*kinds: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_three_shipped_organisms_are_told_apart() -> None:
     names = [of_kind("switch-trained single"), of_kind("graft single"), of_kind("control clean")]
     trained, graft, control = bench(names, seeds=1)
