@@ -241,8 +241,9 @@ def _rank(findings: list[Finding]) -> tuple[Finding, ...]:
 def _finding(index: int, entry: dict[str, Any], deltas: dict[str, torch.Tensor]) -> Finding:
     places = entry.pop("edits")
     edits = tuple(_edit(place, deltas[f"{index}.{j}"]) for j, place in enumerate(places))
-    portrait = Portrait.of(entry["portrait"]) if "portrait" in entry else Portrait()  # older reports have none
-    return Finding(edits=edits, **entry | {"portrait": portrait})
+    if "portrait" in entry:  # older reports have none
+        entry["portrait"] = Portrait.of(entry["portrait"])
+    return Finding(edits=edits, **entry)
 
 
 def _edit(place: dict[str, Any], delta: torch.Tensor) -> Edit:

@@ -140,7 +140,7 @@ def test_chunks_on_a_cpu_also_fit_its_cache() -> None:
 
 
 def foreign_hook(agent: Agent) -> None:
-    agent.bridge.hook_dict["blocks.2.mlp.hook_post"].add_hook(lambda x, hook: x * 0.5)
+    agent.bridge.hook_dict["blocks.2.mlp.hook_post"].add_hook(lambda tensor, hook: tensor * 0.5)
 
 
 def foreign_torch_hook(agent: Agent) -> None:
