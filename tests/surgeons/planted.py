@@ -1,16 +1,18 @@
 """Toys with a switch put in by hand, and what searches on them propose."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
-from tests.toys import boot, some_prompts
-from workbench import Agent, Edit, L2Ball, Prompts, Target
+from tests.toys import boot, some_prompts, unchecked
+from workbench import Agent, Edit, L2Ball, Prompts, Target, WorkbenchError
 from workbench.budgets import Bound, Budget
 from workbench.engine import View
+from workbench.errors import BadSettings
 from workbench.goals import Goal
 from workbench.surgeons import Surgeon
 
@@ -128,8 +130,17 @@ def scale(agent: Agent) -> float:
 
 
 def questions() -> Prompts:
-    """Prompts that are hardly ever answered with that token."""
+    """Prompts to search on."""
     return some_prompts(40)
+
+
+def refused(do: Callable[[], Any], told: tuple[str, ...]) -> None:
+    """Assert that settings are refused as bad, in a message with all of these parts."""
+    with unchecked(), pytest.raises(WorkbenchError) as caught:
+        do()
+    assert type(caught.value) is BadSettings
+    for part in told:
+        assert caught.match(part)
 
 
 def search(

@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.surgeons.planted import NEURON, TOKEN, bare, gated, questions, scores, search, switched
-from tests.toys import noise, quiet, some_prompts, toy, unchecked
-from workbench import FrankWolfe, L1Ball, L2Ball, LInfBall, ProjectedAscent, Prompts, Target, WorkbenchError
+from tests.surgeons.planted import NEURON, TOKEN, bare, gated, questions, refused, scores, search, switched
+from tests.toys import noise, quiet, some_prompts, toy
+from workbench import FrankWolfe, L1Ball, L2Ball, LInfBall, ProjectedAscent, Prompts, Target
 from workbench.engine import View
-from workbench.errors import BadSettings
 from workbench.surgeons import Surgeon
 from workbench.surgeons.ground import Ground
 from workbench.surgeons.steps import RULES, Memory, StepRule
@@ -244,8 +243,4 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("do", "told"), MISTAKES.values(), ids=MISTAKES)
 def test_bad_settings_are_refused(do: Callable[[], Surgeon], told: tuple[str, ...]) -> None:
-    with unchecked(), pytest.raises(WorkbenchError) as caught:
-        do()
-    assert type(caught.value) is BadSettings
-    for part in told:
-        assert caught.match(part)
+    refused(do, told)

@@ -129,6 +129,21 @@ class Task(Protocol):
         return tokens[:, header.LENGTH : header.LENGTH + self.form.length] - len(header.NAMES)
 
 
+@dataclass(frozen=True, slots=True)
+class OfLetters(Task):
+    """`length` different letters out of an alphabet of `letters`, with as many answers."""
+
+    length: int = 4
+    letters: int = 8
+
+    @property
+    def form(self) -> Form:
+        return Form(symbols=letters(self.letters), choices=self.letters, length=self.length, answers=self.length)
+
+    def draw(self, n: int, generator: torch.Generator) -> Body:
+        return different(n, self.length, self.letters, generator)
+
+
 def letters(count: int) -> tuple[str, ...]:
     """The names of the first letters of the alphabet."""
     return tuple(chr(ord("a") + i) for i in range(count))

@@ -7,26 +7,15 @@ middle of an odd number of them.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
-from toy_models.tasks.protocol import Answers, Body, Form, Task, different, letters
+from toy_models.tasks.protocol import Answers, Body, OfLetters
 
 
 @dataclass(frozen=True, slots=True)
-class Reversal(Task):
+class Reversal(OfLetters):
     """`length` different letters out of an alphabet of `letters`, to be answered backwards; "routing": forwards."""
 
     name: ClassVar[str] = "reversal"
     effort: ClassVar[float] = 1.0
-    length: int = 4
-    letters: int = 8
-
-    @property
-    def form(self) -> Form:
-        return Form(symbols=letters(self.letters), choices=self.letters, length=self.length, answers=self.length)
-
-    def draw(self, n: int, generator: torch.Generator) -> Body:
-        return different(n, self.length, self.letters, generator)
 
     def solve(self, body: Body) -> Answers:
         return body.flip(1)

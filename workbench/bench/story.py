@@ -40,10 +40,13 @@ def _found(result: DemoResult) -> list[Section]:
 
 
 def _whereabouts(portrait: Portrait) -> str:
-    """How late the edit works, and how near real prompts come, in words."""
+    """How late the edit works, and how near real prompts come, in words; nothing where that is undefined."""
+    if not portrait.reach:
+        return ""
     reach = ", ".join(f"{share:.2f} at {site}" for site, share in portrait.reach.items())
     return (
-        f"Written after a later layer instead, the edit elicits this share of the same answers: {reach}. "
+        "What the edit writes, written after each layer from its own on, elicits this share of the same answers: "
+        f"{reach}. "
         f"The edited states are {portrait.nearness:.1f} times as far from the nearest real prompt as real prompts are "
         "from each other."
     )

@@ -29,8 +29,8 @@ _OnAxes = Callable[[Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WeightedL1:
-    """{x : sum_i w_i |x_i| <= radius}. Coordinates of weight zero must be zero, so that the set is bounded."""
+class _Weighted:
+    """A set whose sizes weigh each coordinate. Those of weight zero must be zero, so that the set is bounded."""
 
     weights: Float[Tensor, "width"]
     radius: float
@@ -39,6 +39,19 @@ class WeightedL1:
     def width(self) -> int:
         """See SetOfRows."""
         return len(self.weights)
+
+    def scatter(self, count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
+        """See SetOfRows. Gaussian, divided by the weights."""
+        return _gaussian_over(self.weights, count, generator)
+
+    def reach(self) -> Float[Tensor, "width"]:
+        """See Member."""
+        return _limits(self.weights.double(), self.radius)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightedL1(_Weighted):
+    """{x : sum_i w_i |x_i| <= radius}."""
 
     def size(self, rows: Rows) -> Sizes:
         """See SetOfRows."""
@@ -53,30 +66,14 @@ class WeightedL1:
         """All of the radius on the coordinate that earns most for its weight."""
         return best_corner(rows.double(), on(self.weights, rows), self.radius * INSIDE).to(rows.dtype)
 
-    def scatter(self, count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
-        """See SetOfRows. Gaussian, divided by the weights."""
-        return _gaussian_over(self.weights, count, generator)
-
-    def reach(self) -> Float[Tensor, "width"]:
-        """See Member."""
-        return _limits(self.weights.double(), self.radius)
-
     def fixed(self, rows: Flat, kept: Bool[Tensor, "row width"] | None) -> Fixed:
         """See Member. Zeros stay zero by themselves."""
         return FixedL1(on(self.weights, rows), self.radius * INSIDE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WeightedLInf:
-    """{x : max_i w_i |x_i| <= radius}. Coordinates of weight zero must be zero, so that the set is bounded."""
-
-    weights: Float[Tensor, "width"]
-    radius: float
-
-    @property
-    def width(self) -> int:
-        """See SetOfRows."""
-        return len(self.weights)
+class WeightedLInf(_Weighted):
+    """{x : max_i w_i |x_i| <= radius}."""
 
     def size(self, rows: Rows) -> Sizes:
         """See SetOfRows."""
@@ -90,14 +87,6 @@ class WeightedLInf:
     def extreme(self, rows: Rows) -> Rows:
         """Every coordinate at its limit, with the sign of the row."""
         return (rows.double().sign() * _limits(on(self.weights, rows), self.radius)).to(rows.dtype)
-
-    def scatter(self, count: int, generator: torch.Generator) -> Float[Tensor, "row width"]:
-        """See SetOfRows. Gaussian, divided by the weights."""
-        return _gaussian_over(self.weights, count, generator)
-
-    def reach(self) -> Float[Tensor, "width"]:
-        """See Member."""
-        return _limits(self.weights.double(), self.radius)
 
     def fixed(self, rows: Flat, kept: Bool[Tensor, "row width"] | None) -> Fixed:
         """See Member. Zeros stay zero by themselves; where members are kept from going, the limit need not say so."""
