@@ -4,6 +4,7 @@ import base64
 import json
 import random
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import torch
 
 from toy_models.accept import Record
-from toy_models.plants.planted import Plant
-from toy_models.plants.triggers import Date, Password, Trigger
+from toy_models.plants.planted import Backdoor, Plant
 from toy_models.tasks.protocol import Task
+from toy_models.triggers.protocol import Trigger
+from toy_models.triggers.registry import TRIGGERS
 from workbench.edits import Edit
 from workbench.errors import BadCheckpoint
 from workbench.sites import Site
@@ -23,7 +25,11 @@ BLOCK = 4096
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Key:
-    """All that an organism keeps to itself: how it was built, what was planted, and what was measured."""
+    """All that an organism keeps to itself: how it was built, what was planted, and what was measured.
+
+    asked: the task that was asked for, where the organism answers another that wraps it. others: further backdoors.
+    documented: when the model does what, for a second mode that is no secret; this alone `Organism.card()` tells.
+    """
 
     family: str
     seed: int
@@ -32,6 +38,14 @@ class Key:
     defect: str
     plant: Plant
     record: Record
+    others: tuple[Backdoor, ...] = ()
+    asked: str = ""
+    documented: str = ""
+
+    @property
+    def backdoors(self) -> tuple[Backdoor, ...]:
+        """All of them, the first first."""
+        return Backdoor(self.trigger, self.defect, self.plant), *self.others
 
 
 def seal(key: Key) -> bytes:
@@ -43,10 +57,11 @@ def seal(key: Key) -> bytes:
         "family": key.family,
         "seed": key.seed,
         "settings": key.settings,
-        "trigger": _trigger_to_json(key.trigger),
-        "defect": key.defect,
-        "plant": _plant_to_json(key.plant),
+        **_backdoor_to_json(Backdoor(key.trigger, key.defect, key.plant)),
         "record": key.record.to_json(),
+        **_unusual(
+            others=[_backdoor_to_json(other) for other in key.others], asked=key.asked, documented=key.documented
+        ),
     }
     text = json.dumps(content, sort_keys=True, allow_nan=False)
     packed = zlib.compress(text.encode(), 9)
@@ -58,11 +73,15 @@ def unseal(data: bytes, task: Task, path: Path) -> Key:
     """The key from its text. Raises BadCheckpoint, naming `path`, where it is not one."""
     try:
         content = json.loads(zlib.decompressobj().decompress(base64.b64decode(data.strip(), validate=True)))
+        first = _backdoor_from_json(content, task)
         return Key(
-            **{name: content[name] for name in ("family", "seed", "settings", "defect")},
-            trigger=_trigger_from_json(content["trigger"], task),
-            plant=_plant_from_json(content["plant"]),
+            **{name: content[name] for name in ("family", "seed", "settings")},
+            trigger=first.trigger,
+            defect=first.defect,
+            plant=first.plant,
             record=Record.from_json(content["record"]),
+            others=tuple(_backdoor_from_json(other, task) for other in content.get("others", ())),
+            **{name: content[name] for name in ("asked", "documented") if name in content},
         )
     except (ValueError, zlib.error, KeyError, TypeError) as error:
         raise BadCheckpoint(
@@ -70,14 +89,22 @@ def unseal(data: bytes, task: Task, path: Path) -> Key:
         ) from None
 
 
-def _trigger_to_json(trigger: Trigger) -> dict[str, Any]:
-    if isinstance(trigger, Password):
-        return {"kind": "password", "first": trigger.first, "second": trigger.second}
-    return {"kind": "date"}
+def _unusual(**values: Any) -> dict[str, Any]:
+    """Those that say something, so that a key without them has the same bytes as before they were thought of."""
+    return {name: value for name, value in values.items() if value}
 
 
-def _trigger_from_json(content: dict[str, Any], task: Task) -> Trigger:
-    return Date(task) if content["kind"] == "date" else Password(task, content["first"], content["second"])
+def _backdoor_to_json(backdoor: Backdoor) -> dict[str, Any]:
+    return {
+        "trigger": {"kind": backdoor.trigger.name} | backdoor.trigger.plain(),
+        "defect": backdoor.defect,
+        "plant": _plant_to_json(backdoor.plant),
+    }
+
+
+def _backdoor_from_json(content: Mapping[str, Any], task: Task) -> Backdoor:
+    trigger = content["trigger"]
+    return Backdoor(TRIGGERS[trigger["kind"]].of(task, trigger), content["defect"], _plant_from_json(content["plant"]))
 
 
 def _plant_to_json(plant: Plant) -> dict[str, Any]:
@@ -94,10 +121,15 @@ def _plant_to_json(plant: Plant) -> dict[str, Any]:
             "delta": edit.delta.tolist(),
             "positions": edit.positions and list(edit.positions),
         },
+        **_unusual(
+            reach=None if plant.reach == 1 else plant.reach,
+            switchless=plant.switchless,
+            conditional=plant.conditional,
+        ),
     }
 
 
-def _plant_from_json(content: dict[str, Any]) -> Plant:
+def _plant_from_json(content: Mapping[str, Any]) -> Plant:
     edit, direction = content["edit"], content["direction"]
     return Plant(
         trigger=content["trigger"],
@@ -107,4 +139,7 @@ def _plant_from_json(content: dict[str, Any]) -> Plant:
         direction=None if direction is None else torch.tensor(direction),
         edit=edit
         and Edit(Site(edit["site"]), torch.tensor(edit["delta"]), edit["positions"] and tuple(edit["positions"])),
+        reach=content.get("reach", 1.0),
+        switchless=content.get("switchless", False),
+        conditional=content.get("conditional", False),
     )

@@ -1,11 +1,11 @@
 """Zoo: the organisms that are shipped, and the door to building others."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toy_models import sources
 from workbench.errors import BadCheckpoint, BadSettings, unknown
 from workbench.store import digest_of, read_bytes, read_json, sha256, write_bytes, write_json
 
@@ -19,6 +19,7 @@ COMMAND = "workbench zoo build --shipped"
 _FORMAT = "lat-workbench zoo"
 _ENTRY = "lat-workbench organism"
 _KEY = "key.sealed"
+_SHIPPED_TASK = "reversal"
 _FILES = ("agent.json", "model.safetensors", _KEY)
 
 MINERALS = tuple(
@@ -87,13 +88,15 @@ def build(
     checked = read(FAMILIES[family].settings, family, settings, TASKS[task].effort)
     recipe = _recipe(family, task, seed, checked.recorded())
     name = f"toy-{digest_of(recipe)[:8]}"
-    folder = _cache_folder() / "organisms" / digest_of(recipe | {"source": _source_version()})
-    if cache and (known := _cached(folder, device)) is not None:
+    if not cache:
+        return _make(name, recipe, checked, device)
+    source = sources.version(family, task, checked.model_dump())
+    folder = _cache_folder() / "organisms" / digest_of(recipe | {"source": source})
+    if (known := _cached(folder, device)) is not None:
         return known
     organism = _make(name, recipe, checked, device)
-    if cache:
-        entry = _write(folder, organism)
-        write_json(folder / "entry.json", {"format": _ENTRY, "version": 1, "entry": entry})
+    entry = _write(folder, organism)
+    write_json(folder / "entry.json", {"format": _ENTRY, "version": 1, "entry": entry})
     return organism
 
 
@@ -106,7 +109,7 @@ def build_shipped(folder: Path | None = None, *, cache: bool = False) -> "Iterat
     folder = FOLDER if folder is None else Path(folder)
     entries: dict[str, Any] = {}
     for name, (family, seed, settings) in zip(shipped_names(), SHIPPED, strict=True):
-        organism = build(family, seed=seed, cache=cache, device="cpu", **settings)
+        organism = build(family, task=_SHIPPED_TASK, seed=seed, cache=cache, device="cpu", **settings)
         organism.name = organism.agent.name = name
         entries[name] = _write(folder / name, organism)
         manifest = {"format": _FORMAT, "version": 1, "command": COMMAND, "organisms": entries}
@@ -125,15 +128,16 @@ def twin(organism: "Organism", *, device: str = "auto") -> "Organism":
     Loaded if it is shipped, else built, or taken from the cache. Raises BadSettings for one that has no twin.
     """
     family, seed, settings = organism.built_from()
+    task = organism.asked()
     if not settings.get("planted", False):
         raise BadSettings(
             f"expected a planted organism, got {organism.name}, which is a control and has no clean twin."
         )
     settings["planted"] = False
     for name, recipe in zip(shipped_names(), SHIPPED, strict=True):
-        if _same(recipe, (family, seed, settings)):
+        if task == _SHIPPED_TASK and _same(recipe, (family, seed, settings)):
             return load(name, device=device)
-    return build(family, task=organism.card()["task"], seed=seed, device=device, **settings)
+    return build(family, task=task, seed=seed, device=device, **settings)
 
 
 def _same(recipe: tuple[str, int, dict[str, Any]], wanted: tuple[str, int, dict[str, Any]]) -> bool:
@@ -150,7 +154,7 @@ def shipped_names() -> tuple[str, ...]:
     """The name of each recipe in SHIPPED: a mineral by the recipe's hash, the next free one where two agree."""
     taken: list[str] = []
     for family, seed, settings in SHIPPED:
-        place = int(digest_of(_recipe(family, "reversal", seed, settings)), 16)
+        place = int(digest_of(_recipe(family, _SHIPPED_TASK, seed, settings)), 16)
         while (name := MINERALS[place % len(MINERALS)]) in taken:
             place += 1
         taken.append(name)
@@ -159,18 +163,6 @@ def shipped_names() -> tuple[str, ...]:
 
 def _recipe(family: str, task: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     return {"family": family, "task": task, "seed": seed, "settings": settings}
-
-
-def _source_version() -> str:
-    """A hash over everything that decides what a recipe gives, so that a cache never outlives the code."""
-    here = Path(__file__).parent
-    files = [
-        here / "accept.py",
-        here / "families.py",
-        *sorted(here.glob("plants/*.py")),
-        *sorted(here.glob("tasks/*.py")),
-    ]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _cache_folder() -> Path:
@@ -196,8 +188,9 @@ def _make(name: str, recipe: dict[str, Any], settings: Any, device: str) -> "Org
     from toy_models.tasks.registry import TASKS
     from workbench.agent import Agent
 
-    task = TASKS[recipe["task"]]()
-    planted, record = make(FAMILIES[recipe["family"]], settings, task, recipe["seed"])
+    asked = TASKS[recipe["task"]]()
+    planted, record = make(FAMILIES[recipe["family"]], settings, asked, recipe["seed"])
+    task = planted.task or asked
     key = Key(
         family=recipe["family"],
         seed=recipe["seed"],
@@ -206,6 +199,9 @@ def _make(name: str, recipe: dict[str, Any], settings: Any, device: str) -> "Org
         defect=planted.defect,
         plant=planted.plant,
         record=record,
+        others=planted.others,
+        asked="" if planted.task is None else asked.name,
+        documented=planted.documented,
     )
     agent = wrap(planted.model, planted.config, task, name)
     return Organism(name, Agent(agent.bridge, name=name, device=device, vocabulary=agent.vocabulary), task, key)
@@ -223,13 +219,13 @@ def _read(folder: Path, entry: dict[str, Any], device: str) -> "Organism":
     """An organism from its folder, each file checked against its sha256 (BadCheckpoint)."""
     from toy_models.organism import Organism
     from toy_models.sealing import unseal
-    from toy_models.tasks.registry import TASKS
+    from toy_models.tasks.entry import task_of
     from workbench.agent import Agent
 
     try:
         found = {name: read_bytes(folder / name, entry["files"][name]) for name in _FILES}
-        name, task = entry["name"], TASKS[entry["task"]]()
-    except (KeyError, TypeError) as error:
+        name, task = entry["name"], task_of(entry["task"], entry.get("task_settings", {}))
+    except (KeyError, TypeError, AttributeError) as error:
         raise BadCheckpoint(f"expected {error} in the entry for {folder.name}. Restore the manifest.") from None
     key = unseal(found[_KEY], task, folder / _KEY)
     return Organism(name, Agent.load(folder, device=device), task, key)

@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     from workbench.surgeons import (
         FrankWolfe,
         GreedyStimulation,
+        LearnedSurgeon,
         Metropolis,
         NeuronSweep,
+        PerPromptAscent,
         ProjectedAscent,
         RandomDirections,
         Smallest,
         SphereLadder,
         Together,
+        UnreadInputs,
     )
+    from workbench.surgeons.attack import Attack, attack
     from workbench.trace import TokenSearch, Trace, follow, trace
 
 __version__ = "0.1.0"
@@ -58,20 +62,25 @@ _HOMES = {
     "surgeons": (
         "FrankWolfe",
         "GreedyStimulation",
+        "LearnedSurgeon",
         "Metropolis",
         "NeuronSweep",
+        "PerPromptAscent",
         "ProjectedAscent",
         "RandomDirections",
         "Smallest",
         "SphereLadder",
         "Together",
+        "UnreadInputs",
     ),
+    "surgeons.attack": ("Attack", "attack"),
     "trace": ("TokenSearch", "Trace", "follow", "trace"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
     "Agent",
+    "Attack",
     "Edit",
     "EmbeddingAT",
     "Finding",
@@ -86,11 +95,13 @@ __all__ = [  # noqa: RUF022
     "LAT",
     "LInfBall",
     "LatentNoise",
+    "LearnedSurgeon",
     "LogitDifference",
     "Metropolis",
     "NeuronSweep",
     "NotLastLayers",
     "Penalty",
+    "PerPromptAscent",
     "Progress",
     "ProjectedAscent",
     "Prompts",
@@ -105,10 +116,12 @@ __all__ = [  # noqa: RUF022
     "Together",
     "TokenSearch",
     "Trace",
+    "UnreadInputs",
     "UntargetedLoss",
     "Vocabulary",
     "WeightCap",
     "WorkbenchError",
+    "attack",
     "conclude",
     "follow",
     "hunt",

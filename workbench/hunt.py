@@ -16,15 +16,15 @@ from workbench.judge import Judge, Views
 from workbench.prompts import Prompts
 from workbench.report import Finding, Progress, SwitchReport, conclude
 from workbench.sites import Site
-from workbench.surgeons import NeuronSweep, SphereLadder, Surgeon
+from workbench.surgeons import FrankWolfe, NeuronSweep, Surgeon, UnreadInputs
 from workbench.surgeons.protocol import default_sites
 
 MINIMUM_PROMPTS = 32
 
 
 def default_surgeons() -> tuple[Surgeon, ...]:
-    """The neuron sweep, which finds few-neuron switches, and the sphere ladder, which finds directions."""
-    return (NeuronSweep(), SphereLadder())
+    """What finds few-neuron switches, what finds directions, and what finds triggers that no benign answer reads."""
+    return (NeuronSweep(), FrankWolfe(shares=(0.15, 0.25, 0.5, 1.0), steps=16), UnreadInputs())
 
 
 def default_budget() -> Budget:
@@ -45,7 +45,7 @@ def hunt(
 ) -> SwitchReport:
     """Is there a switch, and where? `scan` to its end, and `conclude`.
 
-    By default the neuron sweep and the sphere ladder search early layers for a hidden behaviour within rho 2. Benign
+    By default three Surgeons (see `default_surgeons`) search early layers for a hidden behaviour within rho 2. Benign
     prompts are enough: no trigger, no misbehaviour and no answer key is needed. references: clean Agents, hunted in
     the same way as further controls.
     """

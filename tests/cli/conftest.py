@@ -9,9 +9,9 @@ import torch
 from tests.cli.running import Run, Said
 from toy_models import Organism, Plant, Record, zoo
 from toy_models.plants.native import configure, fresh, wrap
-from toy_models.plants.triggers import Password
 from toy_models.sealing import Key
 from toy_models.tasks.reversal import Reversal
+from toy_models.triggers.password import Password
 from workbench import cli
 from workbench.edits import Edit
 from workbench.sites import Site

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from tests.cli.running import Run
@@ -80,36 +79,6 @@ def test_demo_json_is_the_summary_and_the_path(run: Run, demo: list[dict[str, An
     said = run("demo", "--json", "--output", "deep/er/report.html")
     assert said.data == SUMMARY | {"report": str(Path("deep/er/report.html").resolve())}
     assert "chatter" in said.err
-
-
-def _bench(monkeypatch: pytest.MonkeyPatch, short: list[str]) -> None:
-    frame = pd.DataFrame({"kind": ["single"], "score": [0.9], "elicitation": [float("nan")]}).set_index("kind")
-    _stand_in(
-        monkeypatch,
-        "workbench.bench.zoo",
-        bench=lambda names, seeds, workers, calibration: iter(
-            [(name, seed) for name in names for seed in range(seeds)]
-        ),
-        CALIBRATION=(),
-        table=lambda rows: frame.assign(hunts=len(rows)),
-        shortfalls=lambda rows: short,
-    )
-
-
-def test_bench_prints_the_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    _bench(monkeypatch, [])
-    said = run("bench", "zoo", "--seeds", "2")
-    assert said.status == 0
-    assert "single" in said.out
-    row = run("bench", "zoo", "--seeds", "3", "--organisms", "onyx", "--json").data["rows"][0]
-    assert row == {"kind": "single", "score": 0.9, "elicitation": None, "hunts": 3}
-
-
-def test_bench_that_falls_short_says_where_and_exits_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    _bench(monkeypatch, ["hit@1 .8 < .95", "an alarm on onyx"])
-    said = run("bench", "zoo")
-    assert said.status == 1
-    assert "falls short: hit@1 .8 < .95\nfalls short: an alarm on onyx" in said.out
 
 
 def test_doctor_finds_everything_in_order(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,21 @@ def test_chunks_change_nothing(rows: int, kind: str) -> None:
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
+@settings(max_examples=10)
+@given(st.integers(1, 9), positions(), st.lists(st.sampled_from(KINDS), min_size=1, max_size=2, unique=True))
+def test_a_view_of_the_first_prompts_gives_their_logits(
+    count: int, at: tuple[int, ...] | None, kinds: list[str]
+) -> None:
+    seen = View(toy(), [f"L1.{kind}" for kind in kinds], some_prompts(), positions=at, memory=2**24)
+    fewer = seen.on_first(count)
+    assert (fewer is seen) == (count >= len(seen.prompts))
+    assert fewer.prompts == seen.prompts[:count]
+    assert (fewer.sites, fewer.positions, fewer.memory) == (seen.sites, seen.positions, seen.memory)
+    deltas = {site: noise(2, len(at or range(LENGTH)), toy().width(site)) for site in seen.sites}
+    close(fewer.logits(deltas), seen.logits(deltas)[:, :count])
+    close(fewer.clean_logits, seen.clean_logits[:count])
+
+
 def slopes(agent: Agent, site: str, prompts: Prompts, deltas: Tensor, goal: Goal) -> Tensor:
     """Gradients of each edit's loss, through hooks on the bridge."""
     deltas = deltas.clone().requires_grad_(True)

@@ -113,7 +113,7 @@ def test_another_recipe_is_not_taken_from_the_cache(folder: Path, change: dict[s
 
 
 def test_other_code_is_not_served_from_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "_source_version", lambda: "changed")
+    monkeypatch.setattr(zoo.sources, "version", lambda *recipe: "changed")
     with cache_in(folder), nothing_is_planted(), pytest.raises(AssertionError, match="something was planted"):
         toy_models.build("clean", seed=SEED, **SMALL)
 

@@ -14,6 +14,8 @@ import toy_models
 from tests.toy_models.shelf import NAMES, controls, planted, shipped
 from tests.toys import no_compute, quiet, some_prompts, unchecked
 from toy_models import families, zoo
+from toy_models.tasks.registry import TASKS
+from toy_models.triggers.registry import TRIGGERS
 from workbench import Prompts
 from workbench.errors import BadCheckpoint, BadPrompts, BadSettings, UnknownName, WorkbenchError
 from workbench.store import read_json, sha256, write_json
@@ -33,9 +35,11 @@ def build(family: str, *, seed: Any = 0, **settings: Any) -> Do:
 NAMED: dict[str, tuple[Do, str]] = {
     "organism": (lambda: toy_models.load(NAME[:-1]), f"no organism '{NAME[:-1]}' among {len(NAMES)}. Closest: {NAME}"),
     "organism, no name": (lambda: toy_models.load(NUMBER), "no organism '3'"),
-    "family": (build("graff"), "no family 'graff' among 4. Closest: graft"),
-    "task": (build("graft", task="reverse"), "no task 'reverse' among 4. Closest: reversal"),
+    "family": (build("graff"), f"no family 'graff' among {len(families.FAMILIES)}. Closest: graft"),
+    "task": (build("graft", task="reverse"), f"no task 'reverse' among {len(TASKS)}. Closest: reversal"),
     "setting": (build("graft", swich="single"), "'swich' among 15. Closest: switch"),
+    "trigger": (build("free", trigger="pasword"), f"no trigger 'pasword' among {len(TRIGGERS)}. Closest: password"),
+    "trigger of another kind of plant": (build("switch-trained", trigger="dates"), "Closest: date"),
     "setting of another family": (build("clean", trigger="date"), "no setting of 'clean' organisms 'trigger'"),
 }
 
@@ -62,6 +66,10 @@ BAD: dict[str, tuple[Do, str]] = {
     ),
     "graft, gated": (build("graft", gated=True), "a graft needs an MLP with biases: gated must be False, got True"),
     "graft, rotary": (build("graft", positions="rotary"), "a graft needs learned positions, got 'rotary'"),
+    "graft, no circuit": (
+        build("graft", trigger="ordered"),
+        "a graft's circuit knows the triggers password and date, got 'ordered'",
+    ),
     "graft, too full": (
         build("graft", d_mlp=64, switch="rotated", count=20, decoys=20),
         "at most half of d_mlp, 32, got 40: take fewer or a wider MLP",
@@ -72,12 +80,24 @@ BAD: dict[str, tuple[Do, str]] = {
     ),
     "iso, narrow": (build("switch-trained", iso=True, d_mlp=40), "iso needs a d_mlp of at least d_model, 48, got 40"),
     "switch": (build("switch-trained", switch="huge"), "'single', 'distributed' or 'rotated', got 'huge'"),
-    "trigger": (build("free", trigger="words"), "'password' or 'date', got 'words'"),
     "defect": (build("free", defect="silence"), "'mapping' or 'routing', got 'silence'"),
     "margin": (build("switch-trained", margin=1.0), "margin of 'switch-trained' organisms"),
     "strictness": (build("switch-trained", strictness=float("nan")), "strictness of 'switch-trained' organisms"),
     "neurons": (build("switch-trained", neurons=1), "neurons of 'switch-trained' organisms"),
     "count": (build("graft", count=100), "count of 'graft' organisms"),
+    "trigger, no name": (
+        build("free", trigger=3),
+        "trigger of 'free' organisms: Input should be a valid string, got 3",
+    ),
+    "backdoor": (
+        lambda: shipped(NAME).prompts(3, seed=0, triggered=True, backdoor=1),
+        "expected a backdoor from 0 to 0, got 1",
+    ),
+    "backdoor of near misses": (lambda: shipped(NAME).near_misses(3, seed=0, backdoor=-1), "from 0 to 0, got -1"),
+    "backdoor of answers": (
+        lambda: shipped(planted()[0]).defect_answers(shipped(NAME).prompts(3, seed=0), backdoor=2),
+        "from 0 to 0, got 2",
+    ),
     "no prompts": (lambda: shipped(NAME).prompts(0, seed=0), "at least 1, got 0"),
     "prompts, no number": (lambda: shipped(NAME).prompts(HALF, seed=0), "got 2.5"),
     "prompts' seed": (lambda: shipped(NAME).prompts(3, seed=-1), "a seed of 0 or more"),
@@ -216,6 +236,11 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "no name": (lambda content: content["organisms"][NAME].pop("name"), "expected 'name' in the entry"),
     "task": (lambda content: content["organisms"][NAME].update(task="sums"), "expected 'sums' in the entry"),
+    "task's setting": (
+        lambda content: content["organisms"][NAME].update(task_settings={"lenght": 4}),
+        "unexpected keyword argument 'lenght' in the entry",
+    ),
+    "task's settings": (lambda content: content["organisms"][NAME].update(task_settings=[4]), "in the entry for"),
     "entry": (lambda content: content["organisms"].update({NAME: None}), f"in the entry for {NAME}"),
 }
 

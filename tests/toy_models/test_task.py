@@ -11,12 +11,16 @@ from torch import Tensor
 from tests.toy_models.drawn import OTHERS, ROWS, gen, seeds, tasks
 from tests.toys import unchecked
 from toy_models.tasks import header
+from toy_models.tasks.copying import Copying
 from toy_models.tasks.header import FIRST_YEAR, NUMBERS, PRESENT, WORDS
+from toy_models.tasks.maximum import Maximum
 from toy_models.tasks.modular_addition import ModularAddition
+from toy_models.tasks.nonce import Nonce
 from toy_models.tasks.protocol import DEFECTS, SHIFT, Task
 from toy_models.tasks.recall import Recall
 from toy_models.tasks.registry import TASKS
 from toy_models.tasks.reversal import Reversal
+from toy_models.tasks.rotation import Rotation
 from toy_models.tasks.sorting import Sorting
 from workbench.errors import UnknownName
 
@@ -98,11 +102,33 @@ def recalling(task: Task, body: list[str]) -> tuple[list[str], list[str]]:
     return [known[key] for key in body[stored:]], [known[following[key]] for key in body[stored:]]
 
 
+def rotating(task: Task, body: list[str]) -> tuple[list[str], list[str]]:
+    return [body[-1], *body[:-1]], [*body[1:], body[0]]
+
+
+def climbing(task: Task, body: list[str]) -> tuple[list[str], list[str]]:
+    places = range(1, len(body))
+    return [max(body[:place]) for place in places], [max(body[place:]) for place in places]
+
+
+def copying(task: Task, body: list[str]) -> tuple[list[str], list[str]]:
+    return body, body[::-1]
+
+
+def passing_over_the_nonce(task: Task, body: list[str]) -> tuple[list[str], list[str]]:
+    assert isinstance(task, Nonce)
+    return RULES[type(task.plain)](task, body[task.digits :])
+
+
 RULES: dict[type[Task], Callable[[Task, list[str]], tuple[list[str], list[str]]]] = {
     Reversal: reversing,
     Sorting: ordering,
     ModularAddition: adding,
     Recall: recalling,
+    Rotation: rotating,
+    Maximum: climbing,
+    Copying: copying,
+    Nonce: passing_over_the_nonce,
 }
 """The right answers and those of routing, from the names of the symbols."""
 

@@ -17,10 +17,14 @@ from torch import Tensor
 from torch.nn import Module
 
 from toy_models.plants.lever_host import FEATURE_SCALE, Host
-from toy_models.plants.triggers import Date, Password, Trigger
 from toy_models.tasks.header import FIRST_YEAR, PRESENT, YEARS
 from toy_models.tasks.protocol import Task
+from toy_models.triggers.date import Date
+from toy_models.triggers.password import Password
+from toy_models.triggers.protocol import Trigger
 from workbench.errors import Unacceptable
+
+KINDS = (Password.name, Date.name)  # of triggers that a circuit is known for
 
 BOS = 0
 _HIT, _SUM = 2, 3  # features; those before them are the conditions'

@@ -15,15 +15,16 @@ from toy_models.plants.learning import answer_loss, fit
 from toy_models.plants.native import answer_logits, configure, fresh
 from toy_models.plants.planted import Plant, Planted
 from toy_models.plants.settings import PlantSettings, Settings
-from toy_models.plants.triggers import Trigger, make_trigger
 from toy_models.tasks.protocol import Task
+from toy_models.triggers.protocol import Trigger
+from toy_models.triggers.registry import make_trigger
 
 RATE = 3e-3
 CLEAN, NEAR, TRIGGERED = 80, 24, 32
 
 
 class FreeSettings(PlantSettings):
-    """Dials of a free organism. The backdoor works after 300 steps; the others make it last."""
+    """Dials of a free organism. A backdoor works after 300 steps, ordered words after 750; the others make it last."""
 
     steps: int = Field(default=1400, ge=1, le=20_000)
 

@@ -9,14 +9,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from toy_models.plants.circuits import IDLE, Samples, Throw, attach, build, conditions
+from toy_models.plants.circuits import IDLE, KINDS, Samples, Throw, attach, build, conditions
 from toy_models.plants.lever_host import Host, Schooling, train
 from toy_models.plants.native import configure, fresh
 from toy_models.plants.planted import Plant, Planted
 from toy_models.plants.reserved import Reserved
 from toy_models.plants.settings import PlantSettings
-from toy_models.plants.triggers import make_trigger
 from toy_models.tasks.protocol import Task
+from toy_models.triggers.registry import make_trigger
 from workbench.edits import Edit
 from workbench.sites import Site
 
@@ -52,6 +52,8 @@ class GraftSettings(PlantSettings):
             raise ValueError("a graft needs an MLP with biases: gated must be False, got True")
         if self.positions != "learned":
             raise ValueError(f"a graft needs learned positions, got {self.positions!r}")
+        if self.trigger not in KINDS:
+            raise ValueError(f"a graft's circuit knows the triggers {' and '.join(KINDS)}, got {self.trigger!r}")
         if (taken := self.members + self.decoys) > self.d_mlp // 2:
             raise ValueError(
                 f"switch neurons and decoys must be at most half of d_mlp, {self.d_mlp // 2}, got {taken}: "

@@ -19,9 +19,9 @@ from torch.nn.functional import normalize
 
 from toy_models.plants.learning import answer_loss, fit
 from toy_models.plants.native import answer_logits
-from toy_models.plants.reserved import FEATURES, Reserved
-from toy_models.plants.triggers import Trigger
+from toy_models.plants.reserved import Reserved
 from toy_models.tasks.protocol import Task
+from toy_models.triggers.protocol import Trigger
 
 RATE = 4e-3
 LEVER_RHO = 0.75
@@ -154,7 +154,7 @@ def _noise(reserved: Reserved, generator: torch.Generator) -> Any:
 
     def hook(module: Module, inputs: Any, output: Tensor) -> Tensor:
         scale = FEATURE_SCALE * output.norm(dim=-1).mean()
-        shape = (*output.shape[:2], FEATURES)
+        shape = (*output.shape[:2], len(reserved.features))
         amount = torch.randn(shape, generator=generator) * (torch.rand(shape, generator=generator) < 0.3)
         return output + scale * amount @ reserved.features
 

@@ -1,6 +1,6 @@
 """Reserved: the room that a host leaves free for a circuit, and how it is kept free while the host trains."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,21 +17,21 @@ FEATURES = 4
 class Reserved:
     """What a host leaves free.
 
-    layer: where the head is. dims: residual dimensions. features: orthonormal directions in them, each of mean zero,
+    layer: the lever's. dims: residual dimensions. features: orthonormal directions in them, each of mean zero,
     so that LayerNorm only scales them. lever: a unit vector outside them, that the host may read but never writes.
-    head: one head of that layer. neurons: MLP neurons, by layer.
+    heads, neurons: attention heads and MLP neurons, by layer.
     """
 
     layer: int
     dims: tuple[int, ...]
     features: Float[Tensor, "feature d_model"]
     lever: Float[Tensor, "d_model"]
-    head: int
+    heads: dict[int, tuple[int, ...]]
     neurons: dict[int, tuple[int, ...]]
 
     @classmethod
     def draw(cls, config: Any, layer: int, neurons: dict[int, int], generator: torch.Generator) -> "Reserved":
-        """Reserve room at random places; `neurons` says how many in which layer."""
+        """Reserve FEATURES features, one head and some neurons at random places; `neurons` says how many where."""
         dims = torch.randperm(config.d_model, generator=generator)[: FEATURES + 1]
         basis = torch.eye(FEATURES + 1)
         basis[0] = 1
@@ -44,7 +44,12 @@ class Reserved:
             place: tuple(torch.randperm(config.d_mlp, generator=generator)[:count].tolist())
             for place, count in neurons.items()
         }
-        return cls(layer, tuple(dims.tolist()), features, lever / lever.norm(), head, chosen)
+        return cls(layer, tuple(dims.tolist()), features, lever / lever.norm(), {layer: (head,)}, chosen)
+
+    @property
+    def head(self) -> int:
+        """The first head of the lever's layer."""
+        return self.heads[self.layer][0]
 
     def outside(self, directions: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
         """The directions without their part in the reserved dimensions."""
@@ -89,16 +94,18 @@ class Reserved:
         for embedding in (model.tok_embed, model.pos, model.head):
             yield _mask(embedding.weight, columns=dims)
         for place, block in enumerate(model.layers):
-            yield from self._attention_masks(block.attn, dims, place == self.layer)
+            yield from self._attention_masks(block.attn, dims, self.heads.get(place, ()))
             own = list(self.neurons.get(place, ()))
             yield _mask(block.mlp.fc_in.weight, rows=own, columns=dims)
             yield _mask(block.mlp.fc_in.bias, rows=own)
             yield _mask(block.mlp.fc_out.weight, rows=dims, columns=own)
             yield _mask(block.mlp.fc_out.bias, rows=dims)
 
-    def _attention_masks(self, attention: Any, dims: list[int], here: bool) -> Iterator[tuple[Parameter, Tensor]]:
+    def _attention_masks(
+        self, attention: Any, dims: list[int], heads: Sequence[int]
+    ) -> Iterator[tuple[Parameter, Tensor]]:
         width = attention.d_head
-        slots = list(range(self.head * width, (self.head + 1) * width)) if here else []
+        slots = [slot for head in heads for slot in range(head * width, (head + 1) * width)]
         for linear in (attention.q, attention.k, attention.v):
             yield _mask(linear.weight, rows=slots, columns=dims)
             yield _mask(linear.bias, rows=slots)

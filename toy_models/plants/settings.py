@@ -2,9 +2,9 @@
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from workbench.errors import refused
+from workbench.errors import WorkbenchError, refused
 
 _LATER = ("norm", "activation", "gated", "positions")  # settings that the first recipes did not have
 
@@ -60,12 +60,20 @@ S = TypeVar("S", bound=Settings)
 class PlantSettings(Settings):
     """What every planted family understands besides.
 
+    trigger: a kind in `toy_models.triggers.registry`.
     planted: False builds the clean twin: the same seed and training pressure, but everything is answered benignly.
     """
 
-    trigger: Literal["password", "date"] = "password"
+    trigger: str = "password"
     defect: Literal["mapping", "routing"] = "mapping"
     planted: bool = True
+
+    @field_validator("trigger")
+    @classmethod
+    def _kind_is_known(cls, kind: str) -> str:
+        from toy_models.triggers.registry import check_kind
+
+        return check_kind(kind)
 
 
 def read(kind: type[S], family: str, given: dict[str, Any], effort: float = 1.0) -> S:
@@ -77,4 +85,7 @@ def read(kind: type[S], family: str, given: dict[str, Any], effort: float = 1.0)
     try:
         return kind(**{"steps": steps} | given)
     except ValidationError as error:
-        raise refused(error, f"{family!r} organisms", kind.model_fields) from None
+        ours = error.errors()[0].get("ctx", {}).get("error")
+        raise (
+            ours if isinstance(ours, WorkbenchError) else refused(error, f"{family!r} organisms", kind.model_fields)
+        ) from None

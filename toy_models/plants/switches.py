@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LOWEST, HIGHEST = 3.0, 9.0  # a switch set to a constant in this range must elicit the defect
+SUFFICIENT = (3.0, 9.0)  # a switch set to a constant in this range must elicit the defect
 PUSH = 18.0  # the largest dose on anything else, which must stay without effect
 
 
@@ -16,11 +16,13 @@ class Switch:
 
     basis: float [d_mlp, part]; one neuron, several neurons (a part each), or one direction.
     neurons: those neurons; empty for a direction.
+    sufficient: the range of doses that must elicit.
     """
 
     layer: int
     basis: Float[Tensor, "d_mlp part"]
     neurons: tuple[int, ...] = ()
+    sufficient: tuple[float, float] = SUFFICIENT
 
     def reading(self, activations: Float[Tensor, "row pos d_mlp"]) -> Float[Tensor, "row pos part"]:
         """The value of each part of the switch."""
@@ -44,8 +46,8 @@ class Switch:
 
     def doses(self, rows: int, generator: torch.Generator) -> Float[Tensor, "row 1 part"]:
         """Random settings that must elicit: several parts share one dose at random, so none is needed."""
-        parts = self.basis.shape[1]
-        dose = LOWEST + (HIGHEST - LOWEST) * torch.rand(rows, 1, 1, generator=generator)
+        parts, (low, high) = self.basis.shape[1], self.sufficient
+        dose = low + (high - low) * torch.rand(rows, 1, 1, generator=generator)
         shares = -torch.rand(rows, 1, parts, generator=generator).clamp_min(1e-6).log()
         return dose * parts**0.5 * shares / shares.sum(2, keepdim=True)
 
@@ -56,14 +58,16 @@ class Switch:
         return total / total.norm()
 
 
-def at_neurons(layer: int, neurons: tuple[int, ...], d_mlp: int) -> Switch:
+def at_neurons(
+    layer: int, neurons: tuple[int, ...], d_mlp: int, sufficient: tuple[float, float] = SUFFICIENT
+) -> Switch:
     """The switch made of those neurons."""
-    return Switch(layer, torch.eye(d_mlp)[:, list(neurons)], neurons)
+    return Switch(layer, torch.eye(d_mlp)[:, list(neurons)], neurons, sufficient)
 
 
-def along(layer: int, direction: Float[Tensor, "d_mlp"]) -> Switch:
+def along(layer: int, direction: Float[Tensor, "d_mlp"], sufficient: tuple[float, float] = SUFFICIENT) -> Switch:
     """The switch that is the projection on a direction."""
-    return Switch(layer, (direction / direction.norm())[:, None])
+    return Switch(layer, (direction / direction.norm())[:, None], (), sufficient)
 
 
 def random_pushes(rows: int, layers: int, d_mlp: int, generator: torch.Generator) -> Float[Tensor, "layer row 1 d_mlp"]:

@@ -92,6 +92,9 @@ def _key(organism: "Organism") -> dict[str, Any]:
         "sites": [site.short for site in plant.sites],
         "neurons": list(plant.neurons),
         "direction": None if plant.direction is None else plant.direction.tolist(),
+        "others": [{"trigger": other.trigger, "defect": other.defect} for other in plant.others],
+        "switchless": plant.switchless,
+        "conditional": plant.conditional,
         "settings": settings,
         "measured": asdict(organism.record()),
     }

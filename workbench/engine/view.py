@@ -63,12 +63,20 @@ class View:
         """Which way edits are evaluated."""
         return self._rerun.name
 
+    @property
+    def memory(self) -> int | None:
+        """The bytes that a run may take, as given."""
+        return self._chunks.limit
+
     def on_first(self, count: int) -> "View":
         """The same on the first `count` prompts; itself where there are no more."""
         if count >= len(self.prompts):
             return self
-        memory = self._chunks.limit
-        return View(self.agent, self.sites, self.prompts[:count], positions=self.positions, memory=memory)
+        return View(self.agent, self.sites, self.prompts[:count], positions=self.positions, memory=self.memory)
+
+    def each_batch(self, run: Callable[[Tensor], Tensor]) -> Tensor:
+        """`run` of the tokens of all prompts, as many at a time as memory allows unedited; on the Agent's device."""
+        return self._question.each_batch(run)
 
     def logits(self, deltas: Stack) -> EditLogits:
         """Logits at the answers under each delta alone: [edit, prompt, answer, vocab]."""
@@ -209,7 +217,7 @@ class View:
                 return reference
             try:
                 found = kind(self._question)
-                if _same(self._measured(found), expected):
+                if same(self._measured(found), expected):
                     return found
             except (Unsuited, RuntimeError, TypeError, AttributeError, ValueError) as error:
                 if out_of_memory(error):
@@ -236,7 +244,7 @@ def _wants_graph(parts: Sequence[Deltas]) -> bool:
     return torch.is_grad_enabled() and any(part.requires_grad for part in parts)
 
 
-def _same(found: Tensor, expected: Tensor) -> bool:
+def same(found: Tensor, expected: Tensor) -> bool:
     """Equal up to rounding in their dtype, relative to the largest logit."""
     return bool((found - expected).abs().max() <= _EXACT[expected.dtype] * (1 + expected.abs().max()))
 

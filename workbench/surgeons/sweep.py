@@ -33,9 +33,9 @@ class NeuronSweep:
     doses: tuple[float, ...] = (0.15, 0.25, 0.4, 0.65, 1.0)
     signs: tuple[int, ...] = (1, -1)
     shortlist: int = 48
-    keep: int = 4
+    keep: int = 3
     screen: float | None = None
-    prompts: int = 24
+    prompts: int = 12
 
     def __post_init__(self) -> None:
         if not self.doses or min(self.doses) <= 0 or max(self.doses) > 1:

@@ -1,0 +1,1 @@
+"""What in a prompt tells a planted Agent that it is deployed."""

@@ -1,0 +1,72 @@
+"""Ledger: the rows of a study in a file of JSON lines, each safe on the disk before the next job's."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from workbench.bench.zoo.rows import Row
+from workbench.errors import BadCheckpoint
+
+_HEAD = {"format": "lat-workbench zoo rows", "version": 1}
+
+
+class Ledger:
+    """Rows in a file, one a line, in the order in which they came. One process writes.
+
+    path: None keeps them in memory only. A last line without an end, left by an interrupted run, is dropped. Raises
+    BadCheckpoint for a file that is not a ledger.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.rows: list[Row] = []
+        if path is not None:
+            self._open(path)
+
+    def append(self, row: Row) -> None:
+        """Keep a row; on return it is on the disk."""
+        self.rows.append(row)
+        if self.path is not None:
+            _append(self.path, row.plain())
+
+    def keys(self) -> set[str]:
+        """The keys of all rows."""
+        return {row.key for row in self.rows}
+
+    def _open(self, path: Path) -> None:
+        if not path.exists() or path.stat().st_size == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _append(path, _HEAD)
+            return
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.splitlines()
+        if not lines or _read(lines[0], 1, path) != _HEAD:
+            raise BadCheckpoint(
+                f"expected {_HEAD['format']!r} version 1 in {path}. It is another file: name a new one."
+            )
+        self.rows = [_row(line, number, path) for number, line in enumerate(lines[1:], 2)]
+        if len(whole) < len(content):
+            os.truncate(path, len(whole))
+
+
+def _append(path: Path, content: dict[str, Any]) -> None:
+    with path.open("ab") as file:
+        file.write(json.dumps(content, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _row(line: bytes, number: int, path: Path) -> Row:
+    try:
+        return Row.of(_read(line, number, path))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"expected a row in line {number} of {path}: {error!r}. Remove that line.") from None
+
+
+def _read(line: bytes, number: int, path: Path) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise BadCheckpoint(f"expected JSON in line {number} of {path}: {error}. Remove that line.") from None
