@@ -22,7 +22,7 @@ from workbench.errors import BadSettings, UnknownName, WorkbenchError
 from workbench.figures.bars import place, ranking
 from workbench.figures.grids import picture
 from workbench.figures.theme import DARK, LIGHT, Theme, swaps
-from workbench.report import Finding, SwitchReport
+from workbench.report import SURE, Finding, SwitchReport
 from workbench.sites import Site
 
 # Laws: colours and their range.
@@ -176,6 +176,8 @@ def test_a_finding_is_named_by_its_place():
     assert place(finding("L1.resid_post", 1.0)) == "L1.resid_post direction"
     several = Edit(Site.parse("L0.mlp.post"), torch.tensor([1.0, 0, 2] + [0.0] * 5))
     assert place(Finding((several,), 1.0, 1.0, True, 0.0, "s", "a")) == "L0.mlp.post neurons 0, 2"
+    there = Edit(Site.parse("L0.resid_pre"), torch.ones(2, 4), (2, 3))
+    assert place(Finding((there,), 1.0, 1.0, True, 0.0, "s", "a")) == "L0.resid_pre positions 2, 3"
     both = (several, Edit(Site.parse("L1.resid_post"), torch.ones(4)))
     assert place(Finding(both, 1.0, 1.0, True, 0.0, "s", "a")) == "L0.mlp.post + L1.resid_post"
 
@@ -183,9 +185,11 @@ def test_a_finding_is_named_by_its_place():
 def test_scores_show_each_finding_the_largest_control_and_the_threshold():
     figure, shown = parts(figures.scores(report())), report()
     assert list(figure.data[0].x) == [f.score for f in shown.findings]
-    assert list(figure.data[0].marker.color) == [LIGHT.orange if f.score > 0.5 else LIGHT.slate for f in shown.findings]
-    assert [line.x0 for line in figure.layout.shapes] == [0.11, 0.5]
-    assert {"largest control 0.11", "threshold 0.50"} <= {a.text for a in figure.layout.annotations}
+    assert list(figure.data[0].marker.color) == [
+        LIGHT.orange if f.score > SURE else LIGHT.slate for f in shown.findings
+    ]
+    assert [line.x0 for line in figure.layout.shapes] == [0.11, SURE]
+    assert {"largest control 0.11", f"threshold {SURE:.2f}"} <= {a.text for a in figure.layout.annotations}
     assert ranking(shown).columns["rho"][1][3] == ""
     many = SwitchReport("demo", shown.findings * 3, {})
     assert "best 12 of 24" in parts(figures.scores(many)).layout.title.text

@@ -21,7 +21,7 @@ from tests.drawn import (
 )
 from workbench import figures
 from workbench.figures.theme import plain
-from workbench.report import SwitchReport
+from workbench.report import POSSIBLE, SURE, SwitchReport
 
 
 class Reader(HTMLParser):
@@ -137,8 +137,8 @@ def test_a_table_aligns_numbers_and_says_what_is_missing():
 
 
 def test_the_verdict_says_what_was_found_and_beside_what():
-    found, perhaps, nothing = (figures.verdict(report(best=best)) for best in (0.98, 0.4, 0.2))
+    found, perhaps, nothing = (figures.verdict(report(best=best)) for best in (0.98, (SURE + POSSIBLE) / 2, 0.2))
     assert (found.kind, found.headline) == ("alarm", "Switch found at L1.mlp.post neuron 47")
-    assert found.details == {"score": "0.98", "largest control": "0.11", "threshold": "0.50"}
+    assert found.details == {"score": "0.98", "largest control": "0.11", "threshold": f"{SURE:.2f}"}
     assert [perhaps.kind, nothing.kind] == ["unsure", "clear"]
     assert figures.verdict(SwitchReport("demo", (), {})).kind == "unsure"

@@ -80,6 +80,11 @@ class Finding:
         return self.edits[0].neurons if len(self.edits) == 1 else None
 
     @property
+    def positions(self) -> tuple[int, ...] | None:
+        """Where the only Edit is added; None for every position, or for several Edits."""
+        return self.edits[0].positions if len(self.edits) == 1 else None
+
+    @property
     def margin(self) -> float:
         """By how much it beats random edits of its own size."""
         return self.score - self.control
@@ -167,6 +172,7 @@ class SwitchReport:
             {
                 "site": " + ".join(e.site.short for e in f.edits),
                 "neurons": f.neurons,
+                "positions": f.positions,
                 "score": f.score,
                 "rho": f.rho,
                 "goal_met": f.goal_met,

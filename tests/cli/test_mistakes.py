@@ -59,7 +59,7 @@ MISTAKES = {
     "retrain quartz --save wrong.json/deeper": "expected a folder at",
     "zoo build": "expected a family or --shipped",
     "zoo build graft --shipped": "expected a family or --shipped",
-    "zoo build grafft": "no family 'grafft' among 4. Closest: graft",
+    "zoo build grafft": "no family 'grafft' among 8. Closest: graft",
     "zoo build clean --task reversl": "Closest: reversal",
     "zoo build clean --set stepps=3": "Closest: steps",
     "zoo build clean --set seed=3": "Is it --seed?",

@@ -77,7 +77,8 @@ def test_a_general_solver_finds_no_nearer_point(seed: int, size: float) -> None:
         options={"maxiter": 500, "ftol": 1e-12},
     )
     if solved.success and 1 - solved.x @ gram @ solved.x > -1e-9:
-        assert float((found - row).norm()) <= solved.fun**0.5 * (1 + 1e-4)
+        inside = 2e-6 * float(row.norm())  # a projection stops that far short of the edge, to be allowed after rounding
+        assert float((found - row).norm()) <= solved.fun**0.5 * (1 + 1e-4) + inside
 
 
 @given(seed=st.integers(0, 10**6), first=st.floats(0.1, 3), second=st.floats(0.1, 3))

@@ -22,24 +22,38 @@ FREE = 12  # residual dimensions that hold no token
 
 
 class Counting(View):
-    """A View that counts the edits it evaluates, each with all prompts."""
+    """A View that counts the edits it evaluates, each with all its prompts; those on fewer prompts are counted, too."""
 
     runs = 0
+    larger: "Counting | None" = None
+
+    def on_first(self, count: int) -> View:
+        """See View."""
+        if count >= len(self.prompts):
+            return self
+        smaller = Counting(self.agent, self.sites, self.prompts[:count], positions=self.positions)
+        smaller.larger = self
+        return smaller
+
+    def _count(self, runs: int) -> None:
+        self.runs += runs
+        if self.larger is not None:
+            self.larger._count(runs)
 
     def gradients(self, deltas: Any, goal: Goal) -> Any:
         """See View."""
-        self.runs += len(deltas)
+        self._count(len(deltas))
         return super().gradients(deltas, goal)
 
     def losses(self, deltas: Any, goal: Goal) -> Tensor:
         """See View."""
-        self.runs += len(deltas)
+        self._count(len(deltas))
         return super().losses(deltas, goal)
 
     def scores(self, deltas: Any, goal: Goal, *, stretch: bool = True) -> Tensor:
         """See View."""
         count = len(deltas) if isinstance(deltas, Tensor) else len(next(iter(deltas.values())))
-        self.runs += count * (1 + stretch)
+        self._count(count * (1 + stretch))
         return super().scores(deltas, goal, stretch=stretch)
 
 

@@ -18,14 +18,23 @@ _RATE_COLOURS = {"attack_success": 0, "clean_accuracy": 1, "triggered_benign": 2
 
 
 def place(finding: Finding) -> str:
-    """Where a Finding is, in words: `L1.mlp.post neuron 47`, `L1.resid_post direction`, several Edits joined by +."""
+    """Where a Finding is, in words: `L1.mlp.post neuron 47`, `L0.resid_pre positions 2, 3`, several joined by +."""
     if len(finding.edits) > 1:
         return " + ".join(edit.site.short for edit in finding.edits)
-    neurons = finding.neurons
-    if neurons is None:
-        return f"{finding.site.short} direction"
-    listed = ", ".join(str(n) for n in neurons[:6]) + (", .." if len(neurons) > 6 else "")
-    return f"{finding.site.short} neuron{'s' if len(neurons) > 1 else ''} {listed}"
+    what, where = _listed("neuron", finding.neurons), _listed("position", finding.positions)
+    return (
+        " ".join(filter(None, (finding.site.short, what, where)))
+        if what or where
+        else f"{finding.site.short} direction"
+    )
+
+
+def _listed(kind: str, numbers: tuple[int, ...] | None) -> str:
+    """The first few, with their name in the singular or plural; nothing where there are none."""
+    if not numbers:
+        return ""
+    listed = ", ".join(map(str, numbers[:6])) + (", .." if len(numbers) > 6 else "")
+    return f"{kind}{'s' if len(numbers) > 1 else ''} {listed}"
 
 
 @dataclass(frozen=True, slots=True)
