@@ -22,7 +22,7 @@ from workbench.engine import View
 from workbench.engine.each import Each
 from workbench.engine.reruns import RERUNS
 from workbench.errors import BadSettings
-from workbench.report import SwitchReport
+from workbench.report import SURE, SwitchReport
 from workbench.surgeons import NeuronSweep, RandomDirections
 
 pytestmark = quiet
@@ -154,7 +154,7 @@ def test_the_answer_key_is_a_hit_that_elicits_and_is_as_small_as_can_be() -> Non
     assert row.ratio == pytest.approx(1.0, abs=0.1)
     assert row.found[0].hit
     assert not any(found.hit for found in row.found[1:])
-    assert (row.controls, row.threshold) == ({"random edits": 0.0}, 0.5)
+    assert (row.controls, row.threshold) == ({"random edits": 0.0}, SURE)
     assert row.evaluations > 0
     assert row.cpu > 0
     assert row.plain()["found"][0]["place"].startswith("L1.mlp.post [")
