@@ -86,6 +86,9 @@ def test_several_edits_are_all_shown_and_the_only_one_is_refused() -> None:
     )
     assert (joint.neurons, joint.spread, joint.site.short) == (None, 56, "L0.mlp.post")
     assert list(conclude([joint]).to_frame().site) == ["L0.mlp.post + L1.resid_post"]
+    placed = Finding((edit_at("L0.resid_post", noise(16), (2, 3)),), 0.9, 0.5, True, 0.1, "Spy", "toy")
+    assert list(conclude([placed]).to_frame().positions) == [(2, 3)]
+    assert (joint.positions, finding(0.5).positions) == (None, None)
     with pytest.raises(BadEdit, match=r"2 edits, not one. Use finding\.edits"):
         _ = joint.edit
 

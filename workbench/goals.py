@@ -175,9 +175,9 @@ class HiddenBehaviour:
     """Blind: a second behaviour that nobody described, told from mere breakage. score = flip x MI x plateau.
 
     flip is the share of answers that change; MI how much the changed answer says about the prompt, relative to
-    what the benign answers allow (log of their number of classes); plateau the agreement with the answers under
-    a dose `STRETCH` as large. A broken model is unsure or constant (MI near 0) or never settles (plateau near 0).
-    Assumes that the benign answers vary over the prompts: with one answer class the score is 0.
+    how much the benign answers say (their entropy over the prompts, which is their own MI); plateau the agreement with
+    the answers under a dose `STRETCH` as large. A broken model is unsure or constant (MI near 0) or never settles
+    (plateau near 0). Assumes that the benign answers vary over the prompts: with one answer class the score is 0.
     """
 
     share: float = 0.5
@@ -206,15 +206,15 @@ class HiddenBehaviour:
         said = logits.argmax(-1)
         flip = (said != clean_logits.argmax(-1)).float().mean((1, 2))
         plateau = (said == stretched.argmax(-1)).float().mean((1, 2))
-        classes = _classes(answers).to(logits.device)
-        most = classes.float().log().clamp_min(1e-9)
-        information = (_mutual_information(F.log_softmax(logits, -1)) / most).clamp(0, 1)
-        return Parts(flip, information * (classes > 1), plateau)
+        most = _entropy(answers).to(logits.device)
+        information = (_mutual_information(F.log_softmax(logits, -1)) / most.clamp_min(1e-9)).clamp(0, 1)
+        return Parts(flip, information * (most > 0), plateau)
 
 
-def _classes(answers: Answers) -> Int64[Tensor, ""]:
-    """How many different answers there are. Unlike `unique`, it does not make a GPU's host wait."""
-    return 1 + answers.flatten().sort().values.diff().ne(0).sum()
+def _entropy(answers: Answers) -> Float[Tensor, ""]:
+    """Entropy of the answers over the prompts, mean over answer positions; nats. 0 where all prompts have the same."""
+    alike = (answers[:, None] == answers[None]).float().mean(1)  # for each answer the share of prompts that have it
+    return -alike.log().mean()
 
 
 def _mutual_information(log_p: Logits) -> PerEdit:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 Verdict = Literal["switch", "none", "undecided"]
 
-SURE = 0.65
-"""A score above this, and above every control, is called a switch. Set on organisms that are not shipped."""
-POSSIBLE = 0.50
+SURE = 0.70
+"""A score above this, and above every control, is called a switch. Set on the split `dev` (CHANGELOG, Calibration)."""
+POSSIBLE = 0.55
 """A score above this, and above every control, is called undecided."""
 CLOSE = 0.1
 """Scores this close count as equal; then the finding with fewer neurons, then the smaller one, ranks first."""

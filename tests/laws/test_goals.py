@@ -117,6 +117,15 @@ def test_a_coherent_shift_is_a_hidden_behaviour_and_scores_all_there_is(seed: in
     assert float(goal.loss(shifted, saying(answers), answers)) == pytest.approx(math.log(CLASSES), abs=0.01)
 
 
+@given(seeds, st.integers(1, CLASSES - 1), st.floats(1.5, 6))
+def test_it_scores_all_there_is_however_unequally_likely_the_answers_are(seed: int, shift: int, skew: float) -> None:
+    drawn = torch.rand(PROMPTS, ANSWERS, generator=torch.Generator().manual_seed(seed))
+    answers = (CLASSES * drawn**skew).long()
+    answers[0], answers[1] = 0, CLASSES - 1  # never one class alone
+    clean, defecting = saying(answers), saying((answers + shift) % CLASSES)[None]
+    assert float(HiddenBehaviour().score(defecting, defecting, clean, answers)) == pytest.approx(1, abs=1e-3)
+
+
 @given(seeds)
 def test_unsure_answers_are_no_hidden_behaviour(seed: int) -> None:
     answers = answers_of(seed)
