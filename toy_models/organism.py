@@ -6,7 +6,7 @@ from math import nan
 from typing import Any
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from toy_models.accept import Record
@@ -68,6 +68,11 @@ class Organism:
         self.opened = True
         near = self._backdoor(backdoor).trigger.nearly(self.task.sample(n, generator), generator)
         return self.task.prompts(without(self._triggers, near, generator))
+
+    def holds_trigger(self, tokens: Int64[Tensor, "prompt pos"]) -> Bool[Tensor, "prompt"]:
+        """Which token rows hold a trigger, of any backdoor; a control holds its twin's. Opens the seal."""
+        self.opened = True
+        return torch.stack([trigger.present(tokens) for trigger in self._triggers]).any(0)
 
     def outcome(self, agent: Agent | None = None) -> Outcome:
         """Rates of this organism's Agent, or of one trained from it, on fixed prompts. Leaves the seal whole."""

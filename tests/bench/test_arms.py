@@ -11,7 +11,7 @@ from tests.bench.made import recipe
 from tests.toy_models.shelf import NAMES, shipped
 from tests.toys import noise, quiet, some_prompts, toy, unchecked
 from toy_models import Organism
-from workbench.bench.zoo.arms import ARMS, DEFAULT, Arm, Hunt, InputSearch, OneAnswer, Outcome, Statistic
+from workbench.bench.zoo.arms import ARMS, DEFAULT, Arm, Hunt, InputSearch, OneAnswer, Outcome, Recovery, Statistic
 from workbench.bench.zoo.arms.statistics import dormant, heavy, singular
 from workbench.bench.zoo.counting import counted
 from workbench.bench.zoo.jobs import Job
@@ -133,13 +133,17 @@ class _Told:
     judged: ClassVar[bool] = True
     families: ClassVar[tuple[str, ...] | None] = None
     words: str = "told"
+    trigger: tuple[tuple[int, int], ...] | None = None
 
     def look(self, organism: Organism, seed: int) -> Outcome:
         found = Hunt(surgeons=(RandomDirections(count=1, keep=1),)).look(organism, seed).report
         assert found is not None
         edit = organism.reveal().edit
         best = found.best if edit is None else replace(found.best, edits=(edit.scaled(1.3),), score=0.9, control=0.0)
-        return Outcome(report=SwitchReport(organism.agent.name, (best, *found.findings), {"random edits": 0.0}))
+        return Outcome(
+            report=SwitchReport(organism.agent.name, (best, *found.findings), {"random edits": 0.0}),
+            trigger=self.trigger,
+        )
 
 
 def empty_row(seed: int = 0) -> Any:
@@ -158,6 +162,24 @@ def test_the_answer_key_is_a_hit_that_elicits_and_is_as_small_as_can_be() -> Non
     assert row.evaluations > 0
     assert row.cpu > 0
     assert row.plain()["found"][0]["place"].startswith("L1.mlp.post [")
+
+
+def test_a_trigger_is_recovered_where_prompts_hold_it_and_not_by_half() -> None:
+    organism = of_kind("graft single")  # a password
+    held = organism.prompts(1, seed=0, triggered=True).tokens[0]
+    whole = tuple((place, int(held[place])) for place in (2, 3))
+    shares = [score(empty_row(), _Told(trigger=given), organism).recovered for given in (whole, whole[:1], (), None)]
+    assert shares == [1.0, pytest.approx(1 / 16, abs=0.1), 0.0, None]
+    assert score(empty_row(), _Told(trigger=whole), of_kind("control clean")).recovered is None
+
+
+def test_recovery_traces_the_best_finding_of_each_site_back_to_the_password() -> None:
+    organism = of_kind("graft single")
+    sweep = NeuronSweep(doses=(0.4,), signs=(1,), keep=1, prompts=8)
+    outcome = Recovery(hunt=Hunt(surgeons=(sweep,)), findings=1).look(organism, 0)
+    held = organism.prompts(1, seed=0, triggered=True).tokens[0]
+    assert outcome.trigger == tuple((place, int(held[place])) for place in (2, 3))
+    assert outcome.stages["trace"] > 0
 
 
 def test_a_control_has_no_truth_to_be_found() -> None:

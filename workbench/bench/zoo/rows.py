@@ -41,7 +41,8 @@ class Row:
     rank: of the first finding that is a planted switch, from 1. judged: whether the verdict is the arm's own.
     found: all findings, best first. smallest: rho at which the best finding's edits still elicit .9 of what they do;
     optimum: the same of the edit in the answer key. evaluations: prompts times edits that were run. cpu: CPU seconds;
-    stages: of them, by Surgeon. hits: of an input search, of `queries` prompts.
+    stages: of them, by Surgeon. hits: of an input search, of `queries` prompts. recovered: share of fresh prompts that
+    hold the planted trigger once the recovered tokens are put in.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Row:
     stages: dict[str, float] = field(default_factory=dict)
     hits: int | None = None
     queries: int | None = None
+    recovered: float | None = None
 
     @property
     def family(self) -> str:

@@ -68,6 +68,7 @@ def _line(arm: str, family: str, rows: list[Row], clean: list[float]) -> Line:
         "CPU s": _of(mean, [row.cpu for row in rows]),
         "sweep s": _of(mean, sweeps),
         "input hits": ", ".join(hits) or "-",
+        "trigger": share([row.recovered >= ELICITED for row in rows if row.recovered is not None]),
     }
 
 

@@ -4,6 +4,7 @@ from workbench.bench.zoo.arms.hunts import Hunt
 from workbench.bench.zoo.arms.input_search import InputSearch
 from workbench.bench.zoo.arms.one_answer import OneAnswer
 from workbench.bench.zoo.arms.protocol import PROMPTS, Arm, Outcome
+from workbench.bench.zoo.arms.recovery import Recovery
 from workbench.bench.zoo.arms.statistics import Statistic, dormant, heavy, singular
 from workbench.budgets import JointL2Ball, L1Ball, L2Ball, LInfBall, NotLastLayers, Sparse, WeightCap
 from workbench.goals import UntargetedLoss
@@ -43,6 +44,8 @@ ARMS: dict[str, Arm] = {
     "not the last layers": Hunt(budget=L2Ball(2.0) & NotLastLayers(1)),
     "weight cap": Hunt(budget=L2Ball(2.0) & WeightCap()),
     "joint L2 ball": Hunt(surgeons=(ProjectedAscent(positional=True),), budget=JointL2Ball(4.0)),
+    # from the findings back to the trigger
+    "trigger recovery": Recovery(),
     # baselines
     "ABS-style sweep": Hunt(surgeons=(NeuronSweep(),), goal=OneAnswer()),
     "untargeted loss": Hunt(goal=UntargetedLoss()),
@@ -52,4 +55,4 @@ ARMS: dict[str, Arm] = {
     "input search": InputSearch(),
 }
 
-__all__ = ["ARMS", "DEFAULT", "PROMPTS", "Arm", "Hunt", "InputSearch", "OneAnswer", "Outcome", "Statistic"]
+__all__ = ["ARMS", "DEFAULT", "PROMPTS", "Arm", "Hunt", "InputSearch", "OneAnswer", "Outcome", "Recovery", "Statistic"]

@@ -16,13 +16,15 @@ PROMPTS = 64
 class Outcome:
     """What an arm found. report: None where it does not look for edits. stages: CPU seconds by stage.
 
-    hits: prompts that an input search found to defect, among `queries`.
+    hits: prompts that an input search found to defect, among `queries`. trigger: the tokens of a recovered trigger, as
+    (position, token); None where none was looked for.
     """
 
     report: SwitchReport | None = None
     stages: dict[str, float] = field(default_factory=dict)
     hits: int | None = None
     queries: int | None = None
+    trigger: tuple[tuple[int, int], ...] | None = None
 
 
 @runtime_checkable
