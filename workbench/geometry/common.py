@@ -63,7 +63,10 @@ def furthest_common(sets: Sequence[Fixed], rows: Flat) -> Flat:
 
 
 def _solve(sets: Sequence[Fixed], rows: Flat, *, nearest: bool) -> Flat:
-    """Steps until the gap is small enough in every row; rows that are done stay as they are."""
+    """Steps until the gap is small enough in every row; rows that are done stay as they are.
+
+    The furthest is the best member that was seen: where the steps run out, the last one may be worse.
+    """
     sets = sorted(sets, key=lambda held: -held.dimension)  # the last one's projection lies in the subspace of all
     if not nearest:
         rows = sets[-1].within(rows)  # what sticks out of it changes no inner product, and only spoils the scale
@@ -79,7 +82,8 @@ def _solve(sets: Sequence[Fixed], rows: Flat, *, nearest: bool) -> Flat:
         if number % _EVERY and number > 1:
             continue
         member = _pulled_in(sets, state.projected[-1])
-        best = torch.where(done[:, None], best, member)
+        taken = ~done if nearest else ~done & ((rows * member).sum(-1) > (rows * best).sum(-1))
+        best = torch.where(taken[:, None], member, best)
         done = done | (_gap(sets, rows, state, member, nearest=nearest) <= _allowed(rows, member, nearest=nearest))
         if bool(done.all()):
             break
