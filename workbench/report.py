@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Verdict = Literal["switch", "none", "undecided"]
 
 SURE = 0.70
-"""A score above this, and above every control, is called a switch. Set on the split `dev` (CHANGELOG, Calibration)."""
+"""A score above this, and above every control, is called a switch. For where it comes from see
+CHANGELOG, "Calibration"."""
 POSSIBLE = 0.55
 """A score above this, and above every control, is called undecided."""
 CLOSE = 0.1

@@ -1,4 +1,4 @@
-"""The split `test`: held out, on four tasks of its own. Nothing is chosen by what comes out here."""
+"""The split `test`: held out, on four tasks of its own. No threshold is chosen by what comes out here."""
 
 from collections.abc import Iterator
 from itertools import product
