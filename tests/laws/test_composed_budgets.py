@@ -5,7 +5,7 @@ from functools import cache, cached_property
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -81,6 +81,10 @@ PLACES = (
 )
 
 
+LONGEST = Case(WeightCap(rule="worst", share=0.01) & L2Ball(1.0), PLACES[0], 3.0, 94715)
+"""One in which the solver runs out of steps."""
+
+
 def cases(budgets: tuple[Composable, ...] = CONVEX) -> st.SearchStrategy[Case]:
     """Any of the budgets, at any of the places."""
     sizes = st.sampled_from((1e-3, 0.3, 3.0, 100.0))
@@ -116,6 +120,7 @@ def test_project_gives_the_nearest_allowed_point(case: Case) -> None:
 
 @settings(max_examples=8)
 @given(cases(), st.integers(0, 99), st.floats(0.01, 3))
+@example(LONGEST, 0, 1.0)
 def test_no_random_allowed_point_is_nearer_or_goes_further(case: Case, seed: int, size: float) -> None:
     x, p = added(case.edits), added(case.bound.project(case.edits))
     far = case.bound.extreme(case.edits)
