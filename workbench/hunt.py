@@ -24,7 +24,7 @@ MINIMUM_PROMPTS = 32
 
 def default_surgeons() -> tuple[Surgeon, ...]:
     """What finds few-neuron switches, what finds directions, and what finds triggers that no benign answer reads."""
-    return (NeuronSweep(), FrankWolfe(shares=(0.15, 0.25, 0.5, 1.0), steps=16), UnreadInputs())
+    return (NeuronSweep(), FrankWolfe(shares=(0.15, 0.25, 0.5, 1.0)), UnreadInputs())
 
 
 def default_budget() -> Budget:

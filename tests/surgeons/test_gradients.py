@@ -170,7 +170,19 @@ def test_same_seed_same_proposals_and_another_seed_others(climber: ProjectedAsce
 @pytest.mark.parametrize("climber", CLIMBERS, ids=name)
 def test_the_agent_is_run_as_often_as_is_said(climber: ProjectedAscent | FrankWolfe) -> None:
     _, view, _ = search(climber, RESIDUAL)
-    assert view.runs == 3 * climber.starts * (climber.steps + 2)
+    each = climber.starts * (climber.steps + 2)
+    if isinstance(climber, FrankWolfe):
+        each = climber.tried * (climber.trial + 1) + climber.starts * (climber.steps - climber.trial + 2)
+    assert view.runs == 3 * each
+
+
+def test_of_the_starts_of_frank_wolfe_those_with_the_highest_loss_go_on() -> None:
+    place = bowl(L2Ball(1.0), 1.0)
+    start, _ = place.starts(12, torch.Generator().manual_seed(0))
+    tried = FrankWolfe(tried=12, starts=12, trial=1, steps=1).climb(place, start)
+    leading = place.losses(tried).topk(3).indices
+    every = FrankWolfe(tried=12, starts=12, trial=1, steps=2).climb(place, start)
+    torch.testing.assert_close(FrankWolfe(tried=12, starts=3, trial=1, steps=2).climb(place, start), every[leading])
 
 
 def test_the_best_ends_are_kept_best_first() -> None:
@@ -234,6 +246,7 @@ MISTAKES = {
     "a rule nobody knows": (lambda: ProjectedAscent(step="newton"), ("normalised, sign, adamw", "'newton'")),  # type: ignore[arg-type]
     "no share": (lambda: ProjectedAscent(shares=()), (r"\(0, 1\]", "shares")),
     "a share beyond the budget": (lambda: FrankWolfe(shares=(0.5, 1.5)), (r"\(0, 1\]", "1.5")),
+    "fewer tried than go on": (lambda: FrankWolfe(tried=4, starts=6), ("tried", "6", "4")),
     "no start": (lambda: FrankWolfe(starts=0), ("starts", "at least one", "0")),
     "no step": (lambda: ProjectedAscent(steps=0), ("steps", "at least one", "0")),
     "nothing kept": (lambda: ProjectedAscent(keep=0), ("keep", "at least one", "0")),

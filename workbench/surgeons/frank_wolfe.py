@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View
+from workbench.errors import BadSettings
 from workbench.goals import Goal
 from workbench.surgeons.ground import Ground, check_counts, check_shares
 from workbench.surgeons.steps import Rows
@@ -19,36 +22,49 @@ class FrankWolfe:
 
     Every end is a mixture of at most `steps` such points (Jaggi 2013), so that an edit in an L1 ball, whose furthest
     points are single neurons, touches at most `steps` of them. The first step goes all the way, so a random start
-    decides only where the first gradient is taken. Mixtures leave a set that is not convex, such as one of sparse
-    edits; then its member nearest to the end is proposed. shares, keep and positional are as in ProjectedAscent. It
-    climbs on the first `prompts` of the Surgeon's prompts and scores on all of them.
+    decides only where the first gradient is taken. Where a switch is a direction few starts see it, but those lead
+    after two or three steps: so `tried` starts take `trial` steps, and the best `starts` by the Goal's loss go on
+    (successive halving, Karnin et al. 2013, in one round). Mixtures leave a set that is not convex, such as one of
+    sparse edits; then its member nearest to the end is proposed. shares, keep and positional are as in ProjectedAscent.
+    It climbs on the first `prompts` of the Surgeon's prompts and scores on all of them.
 
-    Runs of the Agent: shares x starts x (steps + 2), of which `steps` also back. Where the loss has no slope it
-    proposes nothing: pair it with a sweep, `Together((FrankWolfe(), NeuronSweep()))`.
+    Runs of the Agent: shares x (tried x (trial + 1) + starts x (steps - trial + 2)), all but the scoring also back.
+    Where the loss has no slope it proposes nothing: pair it with a sweep, `Together((FrankWolfe(), NeuronSweep()))`.
     """
 
     shares: tuple[float, ...] = (0.25, 0.5, 1.0)
-    starts: int = 8
-    steps: int = 20
+    tried: int = 48
+    trial: int = 3
+    starts: int = 6
+    steps: int = 16
     keep: int = 1
     positional: bool = False
     prompts: int = 24
 
     def __post_init__(self) -> None:
         check_shares("shares", self.shares)
-        check_counts(starts=self.starts, steps=self.steps, keep=self.keep, prompts=self.prompts)
+        check_counts(starts=self.starts, steps=self.steps, keep=self.keep, prompts=self.prompts, trial=self.trial)
+        if self.tried < self.starts:
+            raise BadSettings(f"expected at least as many starts tried as go on, {self.starts}, got {self.tried}.")
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon."""
         for share in self.shares:
             ground = Ground.of(view.on_first(self.prompts), goal, budget, share, self.positional)
-            start, _ = ground.starts(self.starts, generator)
+            start, _ = ground.starts(self.tried, generator)
             ends = ground.project(self.climb(ground, start))
             yield from Ground.of(view, goal, budget, share, self.positional).best(ends, self.keep)
 
-    def climb(self, ground: Ground, x: Rows) -> Rows:
-        """All starts after `steps` steps; in the set if it is convex."""
-        for step in range(self.steps):
-            part = 2 / (step + 2)
+    def climb(self, ground: Ground, x: Rows) -> Float[Tensor, "ended *place width"]:
+        """The starts that go on, after `steps` steps; in the set if it is convex."""
+        trial = min(self.trial, self.steps)
+        x = self._steps(ground, x, range(trial))
+        if len(x) > self.starts:
+            x = x[ground.losses(x).topk(self.starts).indices]
+        return self._steps(ground, x, range(trial, self.steps))
+
+    def _steps(self, ground: Ground, x: Rows, numbers: range) -> Rows:
+        for number in numbers:
+            part = 2 / (number + 2)
             x = (1 - part) * x + part * ground.extreme(ground.slopes(x))
         return x

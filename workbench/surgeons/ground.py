@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from workbench.budgets import Bound
@@ -50,6 +51,10 @@ class Ground:
         """The gradient of the Goal's loss: one run of the Agent and back for each start."""
         _, gradient = self.view.gradients(self._whole(x), self.goal)
         return gradient[:, : x.shape[1]] if self.positional else gradient
+
+    def losses(self, x: Rows) -> Float[Tensor, "start"]:
+        """The Goal's loss: one run of the Agent for each start."""
+        return self.view.losses(self._whole(x), self.goal)
 
     def project(self, x: Rows) -> Rows:
         """The nearest point of that share of the budget: for any set, P_{sC}(x) = s P_C(x / s)."""
