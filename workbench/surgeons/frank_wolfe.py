@@ -23,17 +23,17 @@ class FrankWolfe:
     Every end is a mixture of at most `steps` such points (Jaggi 2013), so that an edit in an L1 ball, whose furthest
     points are single neurons, touches at most `steps` of them. The first step goes all the way, so a random start
     decides only where the first gradient is taken. Where a switch is a direction few starts see it, but those lead
-    after two or three steps: so `tried` starts take `trial` steps, and the best `starts` by the Goal's loss go on
-    (successive halving, Karnin et al. 2013, in one round). Mixtures leave a set that is not convex, such as one of
-    sparse edits; then its member nearest to the end is proposed. shares, keep and positional are as in ProjectedAscent.
-    It climbs on the first `prompts` of the Surgeon's prompts and scores on all of them.
+    after two or three steps: so `tried` starts take `trial` steps on half of the prompts, and the best `starts` by the
+    Goal's loss go on (successive halving, Karnin et al. 2013, in one round). Mixtures leave a set that is not convex,
+    such as one of sparse edits; then its member nearest to the end is proposed. shares, keep and positional are as in
+    ProjectedAscent. It climbs on the first `prompts` of the Surgeon's prompts and scores on all of them.
 
     Runs of the Agent: shares x (tried x (trial + 1) + starts x (steps - trial + 2)), all but the scoring also back.
     Where the loss has no slope it proposes nothing: pair it with a sweep, `Together((FrankWolfe(), NeuronSweep()))`.
     """
 
     shares: tuple[float, ...] = (0.25, 0.5, 1.0)
-    tried: int = 48
+    tried: int = 32
     trial: int = 3
     starts: int = 6
     steps: int = 16
@@ -49,19 +49,26 @@ class FrankWolfe:
 
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[tuple[Edit, ...]]:
         """See Surgeon."""
+        climbed = view.on_first(self.prompts)
+        rehearsed = view.on_first(max(1, self.prompts // 2))
         for share in self.shares:
-            ground = Ground.of(view.on_first(self.prompts), goal, budget, share, self.positional)
-            start, _ = ground.starts(self.tried, generator)
-            ends = ground.project(self.climb(ground, start))
-            yield from Ground.of(view, goal, budget, share, self.positional).best(ends, self.keep)
+            on = [Ground.of(each, goal, budget, share, self.positional) for each in (rehearsed, climbed, view)]
+            start, _ = on[0].starts(self.tried, generator)
+            ends = on[1].project(self.climb(on[1], self.leading(on[0], start), self._trial))
+            yield from on[2].best(ends, self.keep)
 
-    def climb(self, ground: Ground, x: Rows) -> Float[Tensor, "ended *place width"]:
-        """The starts that go on, after `steps` steps; in the set if it is convex."""
-        trial = min(self.trial, self.steps)
-        x = self._steps(ground, x, range(trial))
-        if len(x) > self.starts:
-            x = x[ground.losses(x).topk(self.starts).indices]
-        return self._steps(ground, x, range(trial, self.steps))
+    def leading(self, ground: Ground, x: Rows) -> Float[Tensor, "leading *place width"]:
+        """The starts that go on, after their trial."""
+        x = self._steps(ground, x, range(self._trial))
+        return x[ground.losses(x).topk(min(self.starts, len(x))).indices]
+
+    def climb(self, ground: Ground, x: Rows, first: int = 0) -> Rows:
+        """All starts after the steps from `first` on; in the set if it is convex."""
+        return self._steps(ground, x, range(first, self.steps))
+
+    @property
+    def _trial(self) -> int:
+        return min(self.trial, self.steps)
 
     def _steps(self, ground: Ground, x: Rows, numbers: range) -> Rows:
         for number in numbers:

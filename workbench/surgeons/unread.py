@@ -60,7 +60,7 @@ class UnreadInputs:
         if not places:
             return
         whole = View(view.agent, view.site, view.prompts, positions=places)
-        climber = FrankWolfe(tried=self.starts, starts=self.starts, steps=self.steps, positional=True)
+        climber = FrankWolfe(steps=self.steps, positional=True)
         for share in self.shares:
             ground = Ground.of(whole.on_first(self.prompts), goal, budget, share, True)
             start, _ = ground.starts(self.starts, generator)
