@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.laws.test_engine import TIERS, close, one_by_one
+from tests.scenes import scene
 from tests.toys import VOCAB, boot, noise, quiet, some_prompts, toy
 from workbench import (
     LAT,
@@ -31,11 +32,11 @@ from workbench import (
     sweep,
 )
 from workbench.budgets import Budget
-from workbench.engine import Split, View
+from workbench.engine import View
 from workbench.geometry import on_device
 from workbench.goals import Goal
-from workbench.retrain.attacks import Ascent, Noise
-from workbench.retrain.recipes import Recipe
+from workbench.retrain import Recipe
+from workbench.retrain.adversaries import Ascent, Noise
 
 pytestmark = quiet
 MIB = 2**20
@@ -154,16 +155,15 @@ def climbed(agent: Agent, goal: Goal, within: Callable[[], Any]) -> Tensor:
 
 def attacked(agent: Agent, attack: Ascent | Noise, within: Callable[[], Any]) -> Tensor:
     """The edits of an attack on a batch; it is made within that `with`."""
-    split, answers = Split(agent, 1, adjacent().answer_positions), adjacent().answers.to(agent.device)
-    residual = split.prefix(adjacent().tokens.to(agent.device)).detach()
-    attack.edit(split, residual, answers, torch.Generator().manual_seed(0))
+    where = scene(agent, adjacent(), 1)
+    attack.edit(where, torch.Generator().manual_seed(0))
     with within():
-        delta = attack.edit(split, residual, answers, torch.Generator().manual_seed(0))
-    assert (delta.norm(dim=-1) <= 0.5 * residual.norm(dim=-1) * (1 + 1e-5)).all()
+        (delta,) = attack.edit(where, torch.Generator().manual_seed(0)).values()
+    assert (delta.norm(dim=-1) <= 0.5 * where.streams[1].norm(dim=-1) * (1 + 1e-5)).all()
     return delta
 
 
-ATTACKS = (Ascent(0.5, 3), Noise(0.5))
+ATTACKS = (Ascent(eps=0.5, steps=3), Noise(0.5))
 attacks = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
 prototype = pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
 

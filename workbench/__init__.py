@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from workbench.penalty import Penalty
     from workbench.prompts import Prompts
     from workbench.report import Finding, Progress, SwitchReport, conclude
-    from workbench.retrain import LAT, EmbeddingAT, FineTune, LatentNoise, Step, retrain
+    from workbench.retrain import LAT, EmbeddingAT, FineTune, LatentNoise, Lockstep, Loosen, MoreCompute, Step, retrain
     from workbench.sites import Site
+    from workbench.store import Store
     from workbench.surgeons import (
         FrankWolfe,
         GreedyStimulation,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     )
     from workbench.surgeons.attack import Attack, attack
     from workbench.trace import TokenSearch, Trace, follow, trace
+    from workbench.ui.workbench import Workbench
 
 __version__ = "0.1.0"
 
@@ -57,8 +59,19 @@ _HOMES = {
     "penalty": ("Penalty",),
     "prompts": ("Prompts",),
     "report": ("Finding", "Progress", "SwitchReport", "conclude"),
-    "retrain": ("LAT", "EmbeddingAT", "FineTune", "LatentNoise", "Step", "retrain"),
+    "retrain": (
+        "LAT",
+        "EmbeddingAT",
+        "FineTune",
+        "LatentNoise",
+        "Lockstep",
+        "Loosen",
+        "MoreCompute",
+        "Step",
+        "retrain",
+    ),
     "sites": ("Site",),
+    "store": ("Store",),
     "surgeons": (
         "FrankWolfe",
         "GreedyStimulation",
@@ -75,6 +88,7 @@ _HOMES = {
     ),
     "surgeons.attack": ("Attack", "attack"),
     "trace": ("TokenSearch", "Trace", "follow", "trace"),
+    "ui.workbench": ("Workbench",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -96,8 +110,11 @@ __all__ = [  # noqa: RUF022
     "LInfBall",
     "LatentNoise",
     "LearnedSurgeon",
+    "Lockstep",
     "LogitDifference",
+    "Loosen",
     "Metropolis",
+    "MoreCompute",
     "NeuronSweep",
     "NotLastLayers",
     "Penalty",
@@ -111,6 +128,7 @@ __all__ = [  # noqa: RUF022
     "Sparse",
     "SphereLadder",
     "Step",
+    "Store",
     "SwitchReport",
     "Target",
     "Together",
@@ -120,6 +138,7 @@ __all__ = [  # noqa: RUF022
     "UntargetedLoss",
     "Vocabulary",
     "WeightCap",
+    "Workbench",
     "WorkbenchError",
     "attack",
     "conclude",

@@ -37,6 +37,14 @@ class BadCheckpoint(WorkbenchError):
     """A file that is missing, truncated, altered, of another shape, or not ours."""
 
 
+class CannotStore(WorkbenchError):
+    """Something that could not be written: the disk is full, or another process holds the index of the store."""
+
+
+class Diverged(WorkbenchError):
+    """Training whose loss or weights are no longer finite."""
+
+
 class Unacceptable(WorkbenchError):
     """An organism that falls short of what its family promises, so it is not saved."""
 
@@ -56,8 +64,14 @@ class _Told(Protocol):
 
 
 def refused(error: _Told, what: str, known: Iterable[str]) -> WorkbenchError:
-    """A pydantic ValidationError as UnknownName or BadSettings: the first thing wrong with the settings of `what`."""
+    """A pydantic ValidationError as UnknownName or BadSettings: the first thing wrong with the settings of `what`.
+
+    An error of ours that a validator raised is given back as it is.
+    """
     first = error.errors()[0]
+    ours = first.get("ctx", {}).get("error")
+    if isinstance(ours, WorkbenchError):
+        return ours
     name = ".".join(map(str, first["loc"])) or "settings"
     if first["type"] == "extra_forbidden":
         return unknown(f"setting of {what}", name, known, "Choose one of them.")

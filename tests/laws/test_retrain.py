@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -9,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.scenes import scene
 from tests.toys import boot, hooks_on, noise, quiet, some_prompts, toy
 from workbench import LAT, Agent, EmbeddingAT, FineTune, LatentNoise, Step, retrain
-from workbench.engine import Split
-from workbench.retrain import loop
-from workbench.retrain.attacks import Ascent, Noise, random_in_ball, shrink_into_ball
-from workbench.retrain.recipes import Recipe
+from workbench.retrain import Recipe
+from workbench.retrain.adversaries import Ascent, Noise, Scene
+from workbench.retrain.schedules import Terms
 
 pytestmark = quiet
 SHORT: dict[str, Any] = {"steps": 4, "batch": 8}
@@ -113,39 +114,81 @@ def test_the_first_loss_is_that_of_the_agent_and_fine_tuning_lowers_it() -> None
     assert steps[-1].loss < 0.5 * steps[0].loss
 
 
-@pytest.mark.parametrize("eps", [0.1, 0.5, 2.0])
-@pytest.mark.parametrize("layer", [0, 1, 2])
-def test_adversarial_edits_stay_within_eps_of_each_positions_norm(eps: float, layer: int) -> None:
-    agent, prompts = toy(), some_prompts(8)
-    split = Split(agent, layer, prompts.answer_positions)
-    residual = split.prefix(prompts.tokens).detach()
-    delta = Ascent(eps, 3).edit(split, residual, prompts.answers, torch.Generator().manual_seed(0))
-    share = delta.norm(dim=-1) / residual.norm(dim=-1)
-    assert share.max() <= eps * (1 + 1e-5)
-    plain, edited = (loop.cross_entropy(split.suffix(x), prompts.answers) for x in (residual, residual + delta))
-    assert edited > plain
+def loss_in(where: Scene, adversary: Ascent | Noise | None) -> float:
+    """The loss that an adversary reaches."""
+    deltas = {cut: torch.zeros_like(stream) for cut, stream in where.streams.items()}
+    if adversary is not None:
+        deltas = dict(adversary.edit(where, torch.Generator().manual_seed(0)))
+    return float(where.objective(where.logits(deltas)).detach())
+
+
+def balls(adversary: Ascent, where: Scene) -> list[Tensor]:
+    """Sizes of all edits, as shares of the norm that eps is a share of."""
+    over = (-2, -1) if adversary.norm == "sequence" else -1
+    found = []
+    for cut, delta in adversary.edit(where, torch.Generator().manual_seed(0)).items():
+        norm = where.streams[cut].norm(dim=over, keepdim=True)
+        found.append(delta.norm(dim=over, keepdim=True) / (norm.mean() if adversary.universal else norm))
+    return found
+
+
+ASCENTS = [
+    Ascent(eps=1.0, steps=3),
+    Ascent(eps=1.0, steps=3, norm="sequence", step_size=1 / 6),
+    Ascent(eps=1.0, steps=3, universal=True),
+    Ascent(eps=1.0, steps=3, rule="adamw", step_size=0.5),
+    Ascent(eps=1.0, steps=3, rule="sign", step_size=0.5, norm="sequence"),
+]
+
+
+@pytest.mark.parametrize("cuts", [(0,), (2,), (0, 1)])
+@pytest.mark.parametrize("eps", [0.1, 2.0])
+@pytest.mark.parametrize("adversary", ASCENTS, ids=repr)
+def test_edits_fill_balls_of_eps_at_every_block_and_raise_the_loss(
+    adversary: Ascent, eps: float, cuts: tuple[int, ...]
+) -> None:
+    adversary, where = replace(adversary, eps=eps), scene(toy(), some_prompts(8), *cuts)
+    for share in balls(adversary, where):
+        assert share.max() <= eps * (1 + 1e-5)
+    assert loss_in(where, adversary) > loss_in(where, None)
+
+
+def test_a_schedule_sets_the_share_of_the_radius_and_the_number_of_steps() -> None:
+    adversary = Ascent(eps=0.5, steps=4)
+    (share,) = balls(adversary, scene(toy(), some_prompts(8), 1, terms=Terms(share=0.2)))
+    assert share.max() <= 0.1 * (1 + 1e-5)
+    assert adversary.cost(Terms(compute=2.5)) == 10
+    more = scene(toy(), some_prompts(8), 1, terms=Terms(compute=4.0))
+    assert loss_in(more, adversary) > loss_in(scene(toy(), some_prompts(8), 1), adversary)
+
+
+def test_a_universal_edit_is_one_vector() -> None:
+    (delta,) = ASCENTS[2].edit(scene(toy(), some_prompts(8), 1), torch.Generator().manual_seed(0)).values()
+    assert delta.shape == (1, 1, 16)
 
 
 def test_ascent_climbs_further_than_noise_of_the_same_size() -> None:
-    agent, prompts = toy(), some_prompts(16)
-    split = Split(agent, 1, prompts.answer_positions)
-    residual = split.prefix(prompts.tokens).detach()
+    where = scene(toy(), some_prompts(16), 1)
+    assert loss_in(where, Ascent(eps=0.5, steps=6)) > loss_in(where, Noise(0.5)) + 0.1
 
-    def loss(attack: Ascent | Noise) -> float:
-        delta = attack.edit(split, residual, prompts.answers, torch.Generator().manual_seed(0))
-        return float(loop.cross_entropy(split.suffix(residual + delta), prompts.answers).detach())
 
-    assert loss(Ascent(0.5, 6)) > loss(Noise(0.5)) + 0.1
+def test_edits_at_two_blocks_are_those_of_hooks_on_the_bridge() -> None:
+    where = scene(toy(), some_prompts(8), 1, 2)
+    deltas = {cut: noise(8, *stream.shape[1:], seed=cut) for cut, stream in where.streams.items()}
+    hooks: Any = [(f"blocks.{cut - 1}.hook_resid_post", lambda x, hook, cut=cut: x + deltas[cut]) for cut in deltas]
+    expected = where.agent.bridge.run_with_hooks(where.tokens, fwd_hooks=hooks)
+    positions = list(some_prompts().answer_positions)
+    torch.testing.assert_close(where.logits(deltas), expected[:, positions], rtol=1e-4, atol=1e-5)
 
 
 def test_every_edit_of_a_run_stays_within_eps(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = []
     inner = Ascent.edit
 
-    def watched(self: Ascent, split: Split, residual: Tensor, answers: Tensor, generator: torch.Generator) -> Tensor:
-        delta = inner(self, split, residual, answers, generator)
-        shares.append(float((delta.norm(dim=-1) / residual.norm(dim=-1)).max()))
-        return delta
+    def watched(self: Ascent, where: Scene, generator: torch.Generator) -> Any:
+        deltas = inner(self, where, generator)
+        shares.extend(float((d.norm(dim=-1) / where.streams[cut].norm(dim=-1)).max()) for cut, d in deltas.items())
+        return deltas
 
     monkeypatch.setattr(Ascent, "edit", watched)
     run(LAT(eps=0.3, inner_steps=2, **SHORT))
@@ -154,19 +197,9 @@ def test_every_edit_of_a_run_stays_within_eps(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_noise_is_exactly_rho_long_at_every_position() -> None:
-    residual, answers = noise(4, 9, 16) * 7, torch.zeros(4, 2, dtype=torch.long)
-    delta = Noise(0.4).edit(Split(toy(), 1, (0, 1)), residual, answers, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(delta.norm(dim=-1), 0.4 * residual.norm(dim=-1))
-
-
-def test_starts_and_steps_lie_in_their_balls() -> None:
-    residual = noise(50, 9, 16)
-    radius = 0.5 * residual.norm(dim=-1, keepdim=True)
-    start = random_in_ball(residual, radius, torch.Generator().manual_seed(0))
-    assert (start.norm(dim=-1, keepdim=True) <= radius * (1 + 1e-5)).all()
-    shrunk = shrink_into_ball(residual, radius)
-    torch.testing.assert_close(shrunk, 0.5 * residual)
-    assert torch.equal(shrink_into_ball(0.1 * residual, radius), 0.1 * residual)
+    where = scene(toy(), some_prompts(8), 1)
+    (delta,) = Noise(0.4).edit(where, torch.Generator().manual_seed(0)).values()
+    torch.testing.assert_close(delta.norm(dim=-1), 0.4 * where.streams[1].norm(dim=-1))
 
 
 def test_a_step_can_be_read_without_copying_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

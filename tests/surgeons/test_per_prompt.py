@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.scenes import scene
 from tests.surgeons.planted import TOKEN, questions, refused, switched
 from tests.toys import LENGTH, hooks_on, no_compute, noise, quiet, some_prompts, toy, unchecked
 from workbench import (
@@ -28,10 +29,10 @@ from workbench import (
     attack,
 )
 from workbench.budgets import rho_of
-from workbench.engine import Split, View
+from workbench.engine import View
 from workbench.engine.each import Each
 from workbench.errors import BadPrompts, BadSettings
-from workbench.retrain.attacks import Ascent
+from workbench.retrain.adversaries import Ascent
 from workbench.surgeons.attack import CONTROLS, Attacker
 from workbench.surgeons.room import Room
 from workbench.surgeons.steps import RULES, StepRule
@@ -285,10 +286,8 @@ def test_the_switch_is_found_for_every_prompt() -> None:
 def test_it_does_as_well_as_the_inner_loop_of_lat() -> None:
     """In balls of the same mean radius, in as many steps."""
     each = Each(View(toy(), RESIDUAL, some_prompts(24)))
-    stream = each.agent.activations(each.prompts, RESIDUAL)
-    cut = Split(each.agent, 2, each.prompts.answer_positions)
     generator = torch.Generator().manual_seed(0)
-    theirs = Ascent(0.5, 8).edit(cut, stream, each.prompts.answers, generator).detach()
+    (theirs,) = Ascent(eps=0.5, steps=8).edit(scene(each.agent, each.prompts, 2), generator).values()
     bound = L2Ball(0.5).bind(each.agent, [RESIDUAL], each.prompts)
     ours = PerPromptAscent(steps=8).edits(each, each, UntargetedLoss(), bound, generator)
     losses = each.losses(torch.stack([ours, theirs]), UntargetedLoss()).mean(1)

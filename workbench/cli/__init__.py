@@ -15,6 +15,7 @@ from workbench.cli.demo import Demo
 from workbench.cli.doctor import Doctor
 from workbench.cli.hunt import Hunt
 from workbench.cli.retrain import Retrain
+from workbench.cli.runs import RunsCompare, RunsExport, RunsList, RunsResume, RunsShow
 from workbench.cli.speed import BenchSpeed
 from workbench.cli.sweep import Sweep
 from workbench.cli.zoo import ZooBuild, ZooList, ZooShow
@@ -28,6 +29,11 @@ COMMANDS: dict[str, type] = {
     "hunt": Hunt,
     "sweep": Sweep,
     "retrain": Retrain,
+    "runs list": RunsList,
+    "runs show": RunsShow,
+    "runs compare": RunsCompare,
+    "runs export": RunsExport,
+    "runs resume": RunsResume,
     "bench zoo": BenchZoo,
     "bench speed": BenchSpeed,
     "doctor": Doctor,
@@ -77,7 +83,7 @@ def _route(words: list[str]) -> tuple[str, list[str]]:
 def _overview(group: str) -> str:
     """The commands of a group, or all of them, each in a line."""
     chosen = {name: kind for name, kind in COMMANDS.items() if name.startswith(group)}
-    lines = [f"  workbench {name:<11} {_summary(kind)}" for name, kind in chosen.items()]
+    lines = [f"  workbench {name:<13} {_summary(kind)}" for name, kind in chosen.items()]
     return "\n".join(
         [
             f"usage: workbench {group or 'COMMAND'} ...",

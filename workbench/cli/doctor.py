@@ -15,6 +15,8 @@ from workbench.store import read_bytes
 
 PACKAGE = "lat-workbench"
 _PYTHON = (3, 11)
+_EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "anywidget")
+"""What shows widgets in JupyterLab; each comes with a package and must lie where this JupyterLab looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Doctor:
 
     def run(self) -> Result:
         """See Command."""
-        checks = [_python(), *_packages(), _device(), _cores(), _organisms(), _cache()]
+        checks = [_python(), *_packages(), _device(), _cores(), _organisms(), _cache(), *_lab()]
         bad = [check for check in checks if not check.ok]
         rows = [{"": "ok" if c.ok else "BAD", "what": c.name, "found": c.found} for c in checks]
         cures = "\n".join(f"{check.name}: {check.cure}" for check in bad) or "Nothing is missing."
@@ -121,3 +123,23 @@ def _cache() -> Check:
     writable = above.is_dir() and os.access(above, os.W_OK)
     found = f"{folder}{'' if folder.exists() else ' (not there yet)'}{'' if writable else ', not writable'}"
     return Check("cache", writable, found, f"make it writable, or set {zoo.CACHE_VARIABLE}")
+
+
+def _lab() -> Iterator[Check]:
+    """Whether JupyterLab would show the panels: its extensions, and a kernel that is this Python."""
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager
+        from jupyter_core.paths import jupyter_path
+    except ImportError as error:
+        yield Check("jupyterlab widgets", False, f"cannot be looked at: {error}", "run `pip install jupyterlab`")
+        return
+    folders = [Path(folder) for folder in jupyter_path("labextensions")]
+    missing = [name for name in _EXTENSIONS if not any((folder / name).is_dir() for folder in folders)]
+    cure = "run `pip install --force-reinstall --no-deps anywidget jupyterlab_widgets` where JupyterLab is installed"
+    found = f"missing: {', '.join(missing)}" if missing else ", ".join(_EXTENSIONS)
+    yield Check("jupyterlab widgets", not missing, found, cure)
+    kernels = KernelSpecManager().get_all_specs()
+    paths = {name: str(kernel["spec"]["argv"][0]) for name, kernel in kernels.items()}
+    own = [n for n, p in paths.items() if Path(p).name.startswith("python") and (p == sys.executable or "/" not in p)]
+    said = ", ".join(own) or f"none of {', '.join(paths) or 'no kernels'} is this Python"
+    yield Check("jupyter kernel", bool(own), said, "run `python -m ipykernel install --sys-prefix`")

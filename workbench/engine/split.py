@@ -1,6 +1,7 @@
 """A model cut in two at a residual stream: run the first part once, the second part often."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
@@ -32,11 +33,19 @@ class Split:
         """Which tier makes the logits."""
         return "stripped" if self._fast is None else "sequential"
 
-    def suffix(self, residual: Residual) -> Float[Tensor, "row answer vocab"]:
-        """Logits at the answer positions, from the residual stream at the cut."""
+    def suffix(
+        self, residual: Residual, writes: Mapping[int, Residual] | None = None
+    ) -> Float[Tensor, "row answer vocab"]:
+        """Logits at the answer positions, from the residual stream at the cut.
+
+        writes: what is added to the stream before later blocks, by the block's number.
+        """
         if self._fast is None:
-            return self._general(residual)
-        return self._fast(residual[:, None], self._course)[:, 0]
+            return self._general(residual, writes)
+        if not writes:
+            return self._fast(residual[:, None], self._course)[:, 0]
+        added = {2 * layer: write for layer, write in writes.items()}
+        return self._fast(residual[None], replace(self._course, writes=added))[0]
 
 
 def sequential(agent: Agent, positions: Sequence[int]) -> Sequential | None:

@@ -1,47 +1,48 @@
-"""The retraining loop: the Agent runs, the adversary edits its latent state, the Agent learns with the edit held."""
+"""The retraining loop: a batch is drawn, the recipe's method makes losses of it, and the model lowers them."""
 
 import copy
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from math import isfinite, nan
+from statistics import fmean
 
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
 
 from workbench.agent import Agent
-from workbench.engine import Split
-from workbench.errors import BadSettings
+from workbench.errors import BadSettings, Diverged
 from workbench.prompts import Prompts
 from workbench.report import SwitchReport
-from workbench.retrain.attacks import Ascent, Noise, cross_entropy
-from workbench.retrain.recipes import Recipe
-from workbench.store import sha256
+from workbench.retrain.checkpoint import Checkpoint
+from workbench.retrain.protocol import Batch, Losses, Recipe, Subject
+from workbench.retrain.schedules import Steady
+from workbench.retrain.streams import Rows, Stream
 
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """All that is needed to go on after step `number` as if nothing had happened; `of`: the run it belongs to."""
-
-    number: int
-    of: str
-    agent: Agent
-    optimizer: dict[str, Any]
-    generator: Tensor
+_SAMPLE = 256  # prompts of a stream on which sizes are measured
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of retraining: 1-based number, mean losses in nats, CPU seconds spent in the loop.
+    """One step of retraining.
 
-    `agent` and `checkpoint` copy the model as it is when they are asked for: ask before the loop goes on.
+    number: from 1. loss, adversarial_loss: means in nats, before the update (of several, their mean). won: the share of
+    answers that the adversary turned from the ones wanted; wins: the same over about ten steps. share: of the
+    adversary's full radius, by the schedule. gradients: gradient evaluations since the beginning, the adversary's
+    included. alarm: what is wrong with the contest, in words, or "". seconds: CPU seconds spent in this loop.
+    nan for what there is not. `agent` and `checkpoint` copy the model as it is when they are asked for: ask before the
+    loop goes on.
     """
 
     number: int
     loss: float
     adversarial_loss: float
     seconds: float
+    won: float
+    wins: float
+    share: float
+    gradients: int
+    alarm: str
     _copy: Callable[[], Checkpoint] = field(repr=False, compare=False)
 
     @property
@@ -57,7 +58,7 @@ class Step:
 
 def retrain(
     agent: Agent,
-    prompts: Prompts,
+    prompts: Prompts | Stream,
     recipe: Recipe,
     *,
     report: SwitchReport | None = None,
@@ -66,98 +67,118 @@ def retrain(
 ) -> Iterator[Step]:
     """Retrain a copy of the Agent on benign prompts, one Step at a time; stop iterating to cancel.
 
-    loss: on unedited prompts; adversarial_loss: on edited ones (nan where the recipe edits nothing). report: a hunt
-    whose best finding tells LAT where to train and how hard. resume: a Step or Checkpoint of an earlier run with the
-    same arguments; the run goes on bit for bit (on a CPU).
-    Raises BadSettings, BadPrompts or UnknownSite before anything is trained.
+    prompts: a fixed set, of which rows are drawn, or a Stream that makes those of every step. report: a hunt whose best
+    finding tells LAT where to train and how hard. resume: a Step or Checkpoint of an earlier run with the same
+    arguments; the run goes on bit for bit (on a CPU).
+    Raises BadSettings, BadPrompts or UnknownSite before anything is trained, and Diverged, before the update, when a
+    loss is not a finite number.
     """
     if not isinstance(recipe, Recipe):
         raise BadSettings(f"expected a recipe such as LAT(), got {recipe!r}.")
-    agent.check(prompts)
+    stream = Rows(prompts) if isinstance(prompts, Prompts) else prompts
+    if not isinstance(stream, Stream):
+        raise BadSettings(f"expected Prompts, or a Stream that makes them, got {prompts!r}.")
+    sample = prompts if isinstance(prompts, Prompts) else stream.draw(1, _SAMPLE, torch.Generator().manual_seed(seed))
+    agent.check(sample)
     agent.check_trainable()
     start = resume.checkpoint if isinstance(resume, Step) else resume
-    run = _identity(agent, prompts, recipe, seed)
+    run = _identity(agent, stream, recipe, seed)
     if start is not None and start.of != run:
         raise BadSettings(
             f"expected a checkpoint of the run {run}, got one of {start.of}. "
             "Resume with the same agent, prompts, recipe and seed."
         )
-    layers, attack = recipe.layers(agent, report), recipe.attack(report)
-    return _steps(_Run(agent, prompts, recipe, layers, start, seed, run), attack)
+    name = f"{agent.name} after {type(recipe).__name__}"
+    subject = Subject((agent if start is None else start.agent).copy(name=name), agent, sample, report)
+    return _steps(_Run(subject, stream, recipe, start, seed, run))
 
 
-def _identity(agent: Agent, prompts: Prompts, recipe: Recipe, seed: int) -> str:
+def _identity(agent: Agent, stream: Stream, recipe: Recipe, seed: int) -> str:
     """What a run is of, so that a checkpoint of another is not taken for one of this. More steps make the same run."""
     settings = {name: value for name, value in vars(recipe).items() if name != "steps"}
-    rows = sha256(prompts.tokens.cpu().numpy().tobytes() + prompts.answers.cpu().numpy().tobytes())[:8]
-    return f"{type(recipe).__name__}({settings}) on {agent.name}, prompts {rows}, seed {seed}"
+    described = re.sub(r" at 0x[0-9a-f]+", "", str(settings))  # the address of a function is not what it does
+    return f"{type(recipe).__name__}({described}) on {agent.name}, {stream.identity}, seed {seed}"
 
 
 class _Run:
-    """The model in training, its optimiser and its source of randomness."""
+    """The model in training, its optimiser, the terms of the contest and its source of randomness."""
 
     def __init__(
-        self,
-        agent: Agent,
-        prompts: Prompts,
-        recipe: Recipe,
-        layers: tuple[int, ...],
-        start: Checkpoint | None,
-        seed: int,
-        identity: str,
+        self, subject: Subject, stream: Stream, recipe: Recipe, start: Checkpoint | None, seed: int, identity: str
     ) -> None:
-        self.recipe, self.layers, self.of = recipe, layers, identity
-        self.agent = (agent if start is None else start.agent).copy(name=f"{agent.name} after {type(recipe).__name__}")
-        parameters = [p.requires_grad_(True) for p in self.agent.weights().values()]
-        self.optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0, fused=True)
+        self.agent, self.recipe, self.stream, self.of = subject.agent, recipe, stream, identity
+        self.schedule = getattr(recipe, "pace", Steady())
+        self.method = recipe.method(subject)
+        self.terms, self.done, self.gradients = self.schedule.first(), 0, 0
         self.generator = torch.Generator().manual_seed(seed)
-        self.done = 0
+        if start is None:
+            self.method.begin()
+        parameters = self.method.parameters()
+        weights = {id(weight) for weight in self.agent.weights().values()}
+        self.beside = {str(i): leaf for i, leaf in enumerate(parameters) if id(leaf) not in weights}
+        self.optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0, fused=True)
         if start is not None:
-            self.done = start.number
+            self.done, self.gradients, self.terms = start.number, start.gradients, start.terms
             self.optimizer.load_state_dict(start.optimizer)
             self.generator.set_state(start.generator)
-        self.splits = {layer: Split(self.agent, layer, prompts.answer_positions) for layer in set(layers)}
-        self.tokens, self.answers = prompts.tokens.to(agent.device), prompts.answers.to(agent.device)
+            for name, leaf in self.beside.items():
+                leaf.detach().copy_(start.beside[name])
 
-    def draw(self) -> tuple[Split, Int64[Tensor, "row pos"], Int64[Tensor, "row answer"]]:
-        """A cut and a batch of prompts."""
-        layer = self.layers[int(torch.randint(len(self.layers), (), generator=self.generator))]
-        rows = torch.randint(len(self.tokens), (self.recipe.batch,), generator=self.generator)
-        return self.splits[layer], self.tokens[rows], self.answers[rows]
+    def step(self) -> list[Losses]:
+        """One step, whole: the losses before each update."""
+        drawn = self.stream.draw(self.done + 1, self.recipe.batch, self.generator)
+        device = self.agent.device
+        batch = Batch(drawn.tokens.to(device), drawn.answers.to(device))
+        told = []
+        for losses in self.method.turn(batch, self.terms, self.generator):
+            self._update(losses)
+            told.append(losses)
+        self.done += 1
+        self.gradients += self.method.cost(self.terms)
+        self._pace(told)
+        return told
+
+    def _update(self, losses: Losses) -> None:
+        if not isfinite(value := losses.total.item()):
+            raise Diverged(f"the loss of step {self.done + 1} is {value}: lower the learning rate, or eps.")
+        self.optimizer.zero_grad()
+        losses.total.backward()
+        self.optimizer.step()
+
+    def _pace(self, told: list[Losses]) -> None:
+        won = _mean([losses.won for losses in told[:1]])
+        if isfinite(won):
+            self.terms = self.schedule.next(self.terms.after(won), float(told[0].right))
 
     def checkpoint(self) -> Checkpoint:
         """The state after the last step, copied."""
         moments = copy.deepcopy(self.optimizer.state_dict())
-        return Checkpoint(self.done, self.of, self.agent.copy(), moments, self.generator.get_state())
+        state, beside = self.generator.get_state(), {name: leaf.detach().clone() for name, leaf in self.beside.items()}
+        return Checkpoint(self.done, self.of, self.agent.copy(), moments, state, self.gradients, self.terms, beside)
 
 
-def _steps(run: _Run, attack: Ascent | Noise | None) -> Iterator[Step]:
+def _steps(run: _Run) -> Iterator[Step]:
     spent = 0.0
     while run.done < run.recipe.steps:
-        began = time.process_time()
-        split, tokens, answers = run.draw()
-        clean, adversarial = _losses(split, tokens, answers, attack, run.generator)
-        total = run.recipe.clean_weight * clean + (0 if adversarial is None else adversarial)
-        run.optimizer.zero_grad()
-        total.backward()
-        run.optimizer.step()
-        run.done += 1
+        began, terms = time.process_time(), run.terms
+        told = run.step()
         spent += time.process_time() - began
-        against = float("nan") if adversarial is None else float(adversarial.detach())
-        yield Step(run.done, float(clean.detach()), against, spent, run.checkpoint)
+        fights = run.terms.steps > 0
+        yield Step(
+            number=run.done,
+            loss=_mean([losses.clean for losses in told]),
+            adversarial_loss=_mean([losses.adversarial for losses in told]),
+            seconds=spent,
+            won=_mean([losses.won for losses in told[:1]]),
+            wins=run.terms.wins if fights else nan,
+            share=terms.share if fights else nan,
+            gradients=run.gradients,
+            alarm=run.terms.alarm if fights else "",
+            _copy=run.checkpoint,
+        )
 
 
-def _losses(
-    split: Split,
-    tokens: Int64[Tensor, "row pos"],
-    answers: Int64[Tensor, "row answer"],
-    attack: Ascent | Noise | None,
-    generator: torch.Generator,
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""] | None]:
-    """The loss on unedited and on edited prompts. The first blocks run once; only the rest runs for each edit."""
-    residual = split.prefix(tokens)
-    if attack is None:
-        return cross_entropy(split.suffix(residual), answers), None
-    delta = attack.edit(split, residual.detach(), answers, generator)
-    both = split.suffix(torch.cat([residual, residual + delta]))
-    return cross_entropy(both[: len(tokens)], answers), cross_entropy(both[len(tokens) :], answers)
+def _mean(values: list[torch.Tensor | None]) -> float:
+    """Their mean; nan where there are none."""
+    known = [float(value) for value in values if value is not None]
+    return fmean(known) if known else nan

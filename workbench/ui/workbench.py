@@ -1,0 +1,70 @@
+"""The workbench: all panels on one Agent, with one linked selection."""
+
+from typing import Any
+
+import ipywidgets as widgets
+
+from toy_models.organism import Organism
+from workbench.agent import Agent
+from workbench.figures import page
+from workbench.figures.sections import Code, Heading
+from workbench.prompts import Prompts
+from workbench.ui.cells import opened
+from workbench.ui.heatmap import Heatmap
+from workbench.ui.panel import VIEW, Panel, close_all, still
+from workbench.ui.picker import Picker
+from workbench.ui.session import PROMPTS, Session
+from workbench.ui.surgeon import Surgeon
+
+PANELS = {"picker": Picker, "surgeon": Surgeon, "heatmap": Heatmap}
+"""What is laid out, from above; the names are attributes of a Workbench."""
+
+
+class Workbench:
+    """Panels to pick, hunt and look, on an Organism, or on an Agent with its prompts. Display it in JupyterLab.
+
+    subject: an Organism, or an Agent with `prompts`. count, seed: how many benign prompts are drawn of an Organism, and
+    how. Each panel is an attribute, works alone as well, and can be run and read without a browser; `session` holds
+    what they share. Running the cell again closes what its last run opened.
+    """
+
+    picker: Picker
+    surgeon: Surgeon
+    heatmap: Heatmap
+
+    def __init__(
+        self, subject: Organism | Agent, prompts: Prompts | None = None, *, count: int = PROMPTS, seed: int = 0
+    ) -> None:
+        self.session = Session(subject, prompts, count=count, seed=seed)
+        self.panels: dict[str, Panel] = {name: kind(self.session) for name, kind in PANELS.items()}
+        for name, panel in self.panels.items():
+            setattr(self, name, panel)
+        self.box = widgets.VBox([panel.frame.box for panel in self.panels.values()])
+        opened(self)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state of every panel, as JSON."""
+        return {name: panel.state for name, panel in self.panels.items()}
+
+    def code(self) -> str:
+        """What every panel shows, as one script after the other."""
+        return "\n".join(f"# {panel.frame.title}\n{panel.code()}" for panel in self.panels.values())
+
+    def to_html(self) -> str:
+        """All panels as one self-contained page without script."""
+        parts = [[Heading(p.frame.title), *p.sections(), Code(p.code())] for p in self.panels.values()]
+        return page(f"Workbench on {self.session.agent.name}", [part for several in parts for part in several])
+
+    def close(self) -> None:
+        """Free threads, watchers and widgets of all panels."""
+        for panel in self.panels.values():
+            panel.frame.close()
+        close_all(self.box)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """The live widgets, and the static view for where widgets cannot run."""
+        view = (self.box._repr_mimebundle_() or {}).get(VIEW)
+        html = "".join(still(panel) for panel in self.panels.values())
+        text = f"Workbench on {self.session.agent.name}: {', '.join(self.panels)}"
+        return {"text/plain": text, "text/html": html, **({VIEW: view} if view else {})}
