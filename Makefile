@@ -49,8 +49,8 @@ $(READY): pyproject.toml constraints.txt Makefile
 demo: $(READY)  ## plant, find, see and remove a backdoor; writes one HTML report
 	@$(BIN)/workbench demo $(ARGS)
 
-lab: $(READY)  ## open JupyterLab
-	$(BIN)/jupyter lab $(ARGS)
+lab: $(READY)  ## open JupyterLab on the tour
+	$(BIN)/jupyter lab $(or $(ARGS),notebooks/00_tour.ipynb)
 
 test: $(READY)  ## run the tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

@@ -16,7 +16,22 @@ if TYPE_CHECKING:
     from workbench.penalty import Penalty
     from workbench.prompts import Prompts
     from workbench.report import Finding, Progress, SwitchReport, conclude
-    from workbench.retrain import LAT, EmbeddingAT, FineTune, LatentNoise, Lockstep, Loosen, MoreCompute, Step, retrain
+    from workbench.retrain import (
+        ANP,
+        LAT,
+        Ablation,
+        EmbeddingAT,
+        FinePruning,
+        FineTune,
+        InputAT,
+        LatentNoise,
+        Lockstep,
+        Loosen,
+        MoreCompute,
+        Step,
+        WeightNoise,
+        retrain,
+    )
     from workbench.sites import Site
     from workbench.store import Store
     from workbench.surgeons import (
@@ -60,14 +75,19 @@ _HOMES = {
     "prompts": ("Prompts",),
     "report": ("Finding", "Progress", "SwitchReport", "conclude"),
     "retrain": (
+        "ANP",
         "LAT",
+        "Ablation",
         "EmbeddingAT",
+        "FinePruning",
         "FineTune",
+        "InputAT",
         "LatentNoise",
         "Lockstep",
         "Loosen",
         "MoreCompute",
         "Step",
+        "WeightNoise",
         "retrain",
     ),
     "sites": ("Site",),
@@ -93,15 +113,19 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
+    "ANP",
+    "Ablation",
     "Agent",
     "Attack",
     "Edit",
     "EmbeddingAT",
     "Finding",
+    "FinePruning",
     "FineTune",
     "FrankWolfe",
     "GreedyStimulation",
     "HiddenBehaviour",
+    "InputAT",
     "JointL1Ball",
     "JointL2Ball",
     "L1Ball",
@@ -138,6 +162,7 @@ __all__ = [  # noqa: RUF022
     "UntargetedLoss",
     "Vocabulary",
     "WeightCap",
+    "WeightNoise",
     "Workbench",
     "WorkbenchError",
     "attack",

@@ -64,7 +64,7 @@ def test_what_is_kept_is_not_done_again(run: Run, hunted: list[Any], tmp_path: P
     assert len(hunted) == 4
     assert run(*words) == first
     assert len(hunted) == 4
-    assert len(Ledger(path).rows) == 4
+    assert len(Ledger(path, zoo.Row).rows) == 4
     run(*words, "--seeds", "2")
     assert len(hunted) == 6
 
@@ -111,7 +111,7 @@ def test_two_shipped_organisms_from_end_to_end(run: Run, tmp_path: Path, monkeyp
     path = tmp_path / "rows.jsonl"
     words = ("--organisms", "zircon", "calcite", "--arms", "heavy neurons", "quick", "--seeds", "1")
     status, out = run(*words, "--output", str(path), "--json")
-    rows = Ledger(path).rows
+    rows = Ledger(path, zoo.Row).rows
     assert status == 0
     assert [(r.arm, r.organism, r.error) for r in rows] == [
         ("heavy neurons", "zircon", ""),

@@ -17,7 +17,7 @@ def ended(row: Row) -> tuple[int, str, str]:
 
 
 def test_organisms_are_built_first_and_those_that_are_not_are_left_out() -> None:
-    rows = list(study(Plan((FINE, UNBUILT, FAILS), ("default",)), Ledger(None), do=fake))
+    rows = list(study(Plan((FINE, UNBUILT, FAILS), ("default",)), Ledger(None, Row), do=fake))
     assert list(map(ended, rows)) == [
         (0, BUILD, ""),
         (1, BUILD, "it went wrong"),
@@ -36,13 +36,13 @@ def test_nothing_is_done_twice(tmp_path: Path) -> None:
         asked.append(job)
         return fake(job)
 
-    events = study(plan, Ledger(path), do=do)
+    events = study(plan, Ledger(path, Row), do=do)
     first = [next(events) for _ in range(4)]
     events.close()  # type: ignore[attr-defined]
-    rows = list(study(plan, Ledger(path), do=do))
+    rows = list(study(plan, Ledger(path, Row), do=do))
     assert len(asked) == len(rows) == 7
     assert first == rows[:4]
-    assert list(study(plan, Ledger(path), do=do)) == rows
+    assert list(study(plan, Ledger(path, Row), do=do)) == rows
     assert len(asked) == 7
 
 
@@ -60,15 +60,15 @@ def test_a_row_is_of_its_recipe_arm_seed_and_version() -> None:
 
 def test_a_ledger_row_is_counted_where_its_recipe_is_now(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    list(study(Plan((FINE,), ("default",)), Ledger(path), do=fake))
-    rows = study(Plan((recipe("renamed"),), ("default",)), Ledger(path), do=fake)
+    list(study(Plan((FINE,), ("default",)), Ledger(path, Row), do=fake))
+    rows = study(Plan((recipe("renamed"),), ("default",)), Ledger(path, Row), do=fake)
     assert {row.family for row in rows} == {"renamed"}
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_a_row_and_the_others_go_on() -> None:
     recipes = (FINE, DIES, FAILS, recipe(number=4), recipe(number=5))
-    rows = list(study(Plan(recipes, ("default",)), Ledger(None), workers=2, do=fake))
+    rows = list(study(Plan(recipes, ("default",)), Ledger(None, Row), workers=2, do=fake))
     assert sorted(map(ended, rows[:5])) == [(number, BUILD, "") for number in (0, 2, 3, 4, 5)]
     assert sorted(map(ended, rows[5:])) == [
         (0, "default", ""),
@@ -102,7 +102,7 @@ def test_families_and_limits_choose_recipes() -> None:
 
 
 def test_a_study_of_nobody_ends() -> None:
-    assert list(study(Plan((), ("default",)), Ledger(None), workers=2, do=fake)) == []
+    assert list(study(Plan((), ("default",)), Ledger(None, Row), workers=2, do=fake)) == []
 
 
 def test_mistakes_are_refused() -> None:
@@ -114,4 +114,4 @@ def test_mistakes_are_refused() -> None:
         with pytest.raises(BadSettings, match="at least one seed"):
             planned((FINE,), seeds=seeds, limit=limit)
     with unchecked(), pytest.raises(BadSettings, match="at least one worker, got 0"):
-        list(study(Plan((FINE,), ("default",)), Ledger(None), workers=0))
+        list(study(Plan((FINE,), ("default",)), Ledger(None, Row), workers=0))

@@ -40,35 +40,35 @@ def test_a_row_of_a_later_version_is_still_read() -> None:
 
 def test_what_is_appended_is_on_the_disk_and_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "rows.jsonl"
-    first = Ledger(path)
+    first = Ledger(path, Row)
     assert first.rows == []
     first.append(row())
-    assert Ledger(path).rows == [row()]
-    second = Ledger(path)
+    assert Ledger(path, Row).rows == [row()]
+    second = Ledger(path, Row)
     second.append(clean())
-    assert Ledger(path).rows == [row(), clean()]
+    assert Ledger(path, Row).rows == [row(), clean()]
     assert second.keys() == {row().key, clean().key}
 
 
 def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Ledger(None).append(row())
+    Ledger(None, Row).append(row())
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kept", [1, 20, -1])
 def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "rows.jsonl"
-    ledger = Ledger(path)
+    ledger = Ledger(path, Row)
     ledger.append(row())
     whole = path.read_bytes()
     ledger.append(clean())
     path.write_bytes(whole + path.read_bytes()[len(whole) :][:kept])
-    again = Ledger(path)
+    again = Ledger(path, Row)
     assert again.rows == [row()]
     assert path.read_bytes() == whole
     again.append(clean())
-    assert Ledger(path).rows == [row(), clean()]
+    assert Ledger(path, Row).rows == [row(), clean()]
 
 
 HEAD = '{"format": "lat-workbench zoo rows", "version": 1}\n'
@@ -88,7 +88,7 @@ def test_other_files_are_refused_and_left_alone(tmp_path: Path, case: str) -> No
     path = tmp_path / "rows.jsonl"
     path.write_text(content)
     with pytest.raises(BadCheckpoint, match=told):
-        Ledger(path)
+        Ledger(path, Row)
     assert path.read_text() == content
 
 

@@ -1,7 +1,9 @@
 """Laws of LAT's variants: what is held, what is taught, how the terms move, and that all of it can be resumed."""
 
+import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -33,6 +35,7 @@ VARIANTS: dict[str, Recipe] = {
     "targeted": LAT(goal=Target.token(3), away=0.5, **SHORT),
     "KL to the original": LAT(clean="original", **SHORT),
     "loosening": LAT(schedule=Loosen(start=0.1, growth=1.5, below=0.9), **SHORT),
+    "late": LAT(begin=3, **SHORT),
     "lockstep": LAT(schedule="lockstep", **SHORT),
     "more compute": LAT(schedule=MoreCompute(growth=1.5, below=0.9), **SHORT),
     "Casper et al.": LAT.casper2024(steps=4, batch=8),
@@ -130,7 +133,7 @@ def test_a_loosening_constraint_grows_only_while_the_agent_is_robust() -> None:
     shares = []
     terms = schedule.first()
     for wins in (0.5, 0.1, 0.1, 0.9, 0.1, 0.1, 0.1):
-        terms = schedule.next(Terms(terms.share, terms.compute, wins, terms.steps + 1), right=1.0)
+        terms = schedule.next(replace(terms, wins=wins))
         shares.append(terms.share)
     assert shares == [0.2, 0.4, 0.8, 0.8, 1.0, 1.0, 1.0]
 
@@ -139,7 +142,7 @@ def test_a_loosening_constraint_grows_only_while_the_agent_is_robust() -> None:
 def test_terms_stay_within_their_limits(schedule: Schedule, story: list[tuple[float, float]]) -> None:
     terms = schedule.first()
     for won, right in story:
-        terms = schedule.next(terms.after(won), right)
+        terms = schedule.next(terms.after(won, right))
         assert 0 < terms.share <= 1
         assert 1 <= terms.compute <= 4
         assert 0 <= terms.wins <= 1
@@ -147,17 +150,18 @@ def test_terms_stay_within_their_limits(schedule: Schedule, story: list[tuple[fl
 
 
 def test_lockstep_follows_what_the_agent_gets_right() -> None:
-    assert Lockstep(start=0.1).next(Terms(), right=0.6).share == 0.6
-    assert Lockstep(start=0.1).next(Terms(), right=0.0).share == 0.1
+    assert Lockstep(start=0.1).next(Terms(right=0.6)).share == 0.6
+    assert Lockstep(start=0.1).next(Terms(right=0.0)).share == 0.1
 
 
 def test_a_surgeon_that_always_or_never_wins_is_told() -> None:
-    for won, words in ((1.0, "always wins"), (0.0, "never wins"), (0.4, "")):
+    cases = ((1.0, 1.0, "always wins"), (0.8, 0.1, "and 10% of unedited"), (0.0, 1.0, "never wins"), (0.4, 0.9, "^$"))
+    for won, right, words in cases:
         terms = Terms()
         for _ in range(49):
-            terms = terms.after(won)
+            terms = terms.after(won, right)
             assert terms.alarm == ""
-        assert words in terms.after(won).alarm
+        assert re.search(words, terms.after(won, right).alarm)
     always = list(retrain(toy(), some_prompts(24), LAT(eps=50.0, lr=1e-9, steps=60, batch=8)))
     assert "always wins" in always[-1].alarm
     never = list(retrain(toy(), some_prompts(8), LAT(eps=1e-6, lr=1e-2, steps=160, batch=8)))
@@ -192,6 +196,12 @@ def test_gradients_are_counted() -> None:
     assert counted(FineTune(steps=4, batch=8)) == 4
     assert counted(LAT(**SHORT)) == 4 * (2 + 2)
     assert counted(LAT(updates=3, **SHORT)) == 4 * (2 + 6)
+    assert counted(LAT(begin=3, **SHORT)) == 2 + 2 * (2 + 2)
+
+
+def test_the_adversary_begins_at_the_step_that_is_said() -> None:
+    steps = list(retrain(toy(), some_prompts(24), LAT(begin=3, **SHORT)))
+    assert [math.isnan(s.adversarial_loss) for s in steps] == [True, True, False, False]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_before_the_update() -> None:

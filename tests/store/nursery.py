@@ -28,6 +28,22 @@ def write(folder: str, who: str, count: str) -> None:
         run.results.put([who, number], number)
 
 
+def forks(folder: str) -> None:
+    """Children write with the run that their parent had opened, and so does it."""
+    run = the_run(folder)
+    run.results.put("before", 0)
+    opened, children = run._index._connection, []
+    for who in range(4):
+        if (child := os.fork()) == 0:
+            for number in range(50):
+                run.results.put([who, number], number)
+            os._exit(run._index._connection is opened)
+        children.append(child)
+    run.results.put("beside", 0)
+    shared = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print(json.dumps([len(run.results), Store(folder).check(), shared]))
+
+
 def sweep(folder: str, notes: str) -> None:
     """The squares of 100 numbers; each one computed is a line in the file `notes`."""
 
@@ -102,4 +118,4 @@ def _found(folder: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    {"write": write, "sweep": sweep, "kills": kills}[sys.argv[1]](*sys.argv[2:])
+    {"write": write, "forks": forks, "sweep": sweep, "kills": kills}[sys.argv[1]](*sys.argv[2:])

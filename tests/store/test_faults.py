@@ -75,6 +75,12 @@ def test_two_processes_write_one_store(tmp_path: Path) -> None:
         assert sorted(results) == sorted(([who, number], number) for who in "ab" for number in range(1000))
 
 
+def test_children_of_a_process_write_its_store(tmp_path: Path) -> None:
+    """A connection that was opened before a fork is not shared."""
+    out, _ = started("forks", tmp_path / "store").communicate(timeout=60)
+    assert json.loads(out) == [202, [], [0, 0, 0, 0]]
+
+
 class FullDisk:
     """From its `at`th call to the system on, everything that takes room fails; a write fills half of what it should."""
 

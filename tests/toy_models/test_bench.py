@@ -104,7 +104,7 @@ def test_an_unknown_organism_is_refused_before_the_first_hunt(name: str) -> None
 def test_three_shipped_organisms_are_told_apart() -> None:
     wanted = ("switch-trained single", "graft single", "control clean")
     names = [next(name for name in NAMES if kind(shipped(name)) == words) for words in wanted]
-    trained, graft, control = study(planned(recipes(names), arms=("default",)), Ledger(None))
+    trained, graft, control = study(planned(recipes(names), arms=("default",)), Ledger(None, Row))
     assert of_shipped([trained, graft, control]).missed == ()
     assert (trained.hit, graft.hit) == (True, True)
     assert (trained.verdict, graft.verdict, control.verdict) == ("switch", "switch", "none")

@@ -80,16 +80,16 @@ def test_a_map_that_was_stopped_says_which_neurons_are_exact() -> None:
 def test_a_click_loads_the_edit_whose_loss_the_cell_shows(kind: str) -> None:
     panel = heatmap(kind=kind)
     panel.run()
-    panel.canvas._handle_custom_msg({"kind": "click", "row": 1, "column": 7}, [])
+    panel.canvas._handle_custom_msg({"kind": "click", "row": 0, "column": 7}, [])
     (edit,) = panel.session.edits
     assert edit.neurons == (7,)
     assert panel.session.shared.selection.neurons == (7,)
-    assert panel.canvas.marked == [[1, 7]]
+    assert panel.canvas.marked == [[0, 7]]
     assert panel.canvas.picked == [7]
     from workbench import losses
 
     loss = losses(panel.session.agent, panel.asked.prompts, [edit]).mean().item()
-    assert loss == pytest.approx(on_screen(panel)[1, 7], abs=1e-4)
+    assert loss == pytest.approx(on_screen(panel)[0, 7], abs=1e-4)
     panel.session.undo()
     assert panel.canvas.marked == []
     panel.close()
@@ -117,7 +117,7 @@ def test_a_row_of_the_table_loads_its_edit() -> None:
     panel = heatmap()
     panel.run()
     panel.table_button.value = True
-    assert panel.table.columns[:3] == ["rank", "neuron", "dose"]
+    assert panel.table.columns[:3] == ["rank", "L1.mlp.post neuron", "dose"]
     panel.table.chosen = 0
     (edit,) = panel.session.edits
     assert [str(edit.neurons[0]), f"{float(edit.delta.sum()):g}"] == panel.table.rows[0][1:3]  # pyright: ignore[reportOptionalSubscript]

@@ -97,6 +97,22 @@ def test_an_error_in_a_handler_is_seen_and_goes_away_with_the_next_success() -> 
     panel.close()
 
 
+def test_news_take_no_error_away_and_old_jobs_tell_none() -> None:
+    panel = counting(seconds=0.1)
+    panel.button.click()
+    first = panel.frame.job
+    assert first is not None
+    panel.frame.show_error(BadSettings("expected something else."))
+    assert first.join(5)
+    assert panel.frame.error.text == "expected something else."
+    panel.button.click()
+    assert panel.frame.error.text == ""
+    panel.count = 77
+    first._told(first)
+    assert panel.count == 77
+    panel.close()
+
+
 def test_code_is_shown_on_demand_and_kept_up_to_date() -> None:
     panel = counting()
     assert panel.frame.code_area.layout.display == "none"

@@ -48,7 +48,7 @@ def test_what_is_typed_is_selected_and_mistakes_are_shown(picker: Picker) -> Non
     assert picker.model.chosen == ["L1.mlp.post"]
     assert (picker.canvas.picked, picker.canvas.marked) == ([7], [[2, 7]])
     picker.typed.value = "L1.mpl.7"
-    assert "Closest: L1.mlp.post" in picker.frame.error.text
+    assert "Closest: L1.mlp," in picker.frame.error.text
     assert picker.session.shared.selection.text() == "L1.mlp.post.7@2"
     picker.typed.value = "L1.mlp.8"
     assert picker.frame.error.text == ""
@@ -78,6 +78,7 @@ def test_cells_select_neurons_and_positions(picker: Picker) -> None:
 
 def test_the_static_view_lists_the_hook_points(picker: Picker) -> None:
     html = picker.to_html()
-    assert "L2.mlp.post" in html
+    assert "<th scope='row'>L2</th>" in html
+    assert ">mlp.post</th>" in html
     assert "<script" not in html
     assert len(html) < 300_000

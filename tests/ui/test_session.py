@@ -93,7 +93,8 @@ def test_what_is_written_is_read_again(neurons, positions):
     [
         ("L1.mlp.40", "0..39"),
         ("L9.mlp.1", "Closest: L"),
-        ("L1.mpl.post", "L1.mlp.post"),
+        ("L1.mlp.pots", "L1.mlp.post"),
+        ("L1.mpl.3", "Closest: L1.mlp,"),
         ("L1.mlp.8-3", "such as 3,5-8"),
         ("L1.mlp.1@9", "0..8"),
         ("<script>", "Write L1.mlp.42"),

@@ -57,6 +57,7 @@ def test_stop_keeps_what_was_found_and_the_code_finds_the_same() -> None:
     assert panel.frame.job.status == "stopped"
     assert panel.session.shared.findings
     assert "Stopped" in panel.frame.news.text
+    assert f"islice(events, {len(panel.frame.job.events)})" in panel.code()
     assert twin(panel).findings == panel.session.shared.findings
     panel.close()
 

@@ -11,6 +11,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
 from workbench.cli.bench import BenchZoo
 from workbench.cli.console import Command, as_json
+from workbench.cli.cure import BenchCure
 from workbench.cli.demo import Demo
 from workbench.cli.doctor import Doctor
 from workbench.cli.hunt import Hunt
@@ -35,6 +36,7 @@ COMMANDS: dict[str, type] = {
     "runs export": RunsExport,
     "runs resume": RunsResume,
     "bench zoo": BenchZoo,
+    "bench cure": BenchCure,
     "bench speed": BenchSpeed,
     "doctor": Doctor,
 }

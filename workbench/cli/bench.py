@@ -58,14 +58,14 @@ class BenchZoo:
         with waiting("loading"):
             from workbench.bench import zoo
 
-            ledger, plan = zoo.Ledger(self.output), self._plan(seeds)
+            ledger, plan = zoo.Ledger(self.output, zoo.Row), self._plan(seeds)
         rows = []
         with progress("working", plan.most()) as bar:
             for row in zoo.study(plan, ledger, self.workers):
                 rows.append(row)
                 bar.set_postfix_str(f"{row.arm}: {row.family}", refresh=False)
                 bar.update()
-        return _told(zoo.of_shipped(rows) if self.split == _SHIPPED else zoo.of_split(rows))
+        return told(zoo.of_shipped(rows) if self.split == _SHIPPED else zoo.of_split(rows))
 
     def _plan(self, seeds: int) -> "Plan":
         from workbench.bench import zoo
@@ -76,7 +76,7 @@ class BenchZoo:
         return zoo.planned(recipes, arms=arms, families=self.families, seeds=seeds, limit=self.limit)
 
 
-def _told(report: "Report") -> Result:
+def told(report: "Report") -> Result:
     """The report, for machines and for people."""
     parts = [
         f"{title}\n{columns(lines)}" if title != "rows" else columns(lines) for title, lines in report.tables.items()

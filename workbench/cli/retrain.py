@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from workbench.report import SwitchReport
     from workbench.retrain import Recipe, Step
 
-RECIPES = {"lat": "LAT", "fine-tune": "FineTune", "noise": "LatentNoise", "embedding-at": "EmbeddingAT"}
+RECIPES = {
+    "lat": "LAT",
+    "fine-tune": "FineTune",
+    "noise": "LatentNoise",
+    "embedding-at": "EmbeddingAT",
+    "weight-noise": "WeightNoise",
+    "input-at": "InputAT",
+    "anp": "ANP",
+    "fine-pruning": "FinePruning",
+    "ablation": "Ablation",
+}
 SHOWN = 8
 
 
@@ -49,8 +59,19 @@ class Retrain:
     subject: OmitArgPrefixes[Subject]
     prompts: int = 2048
     """How many prompts to train on."""
-    recipe: Literal["lat", "fine-tune", "noise", "embedding-at"] = "lat"
-    """Against what: latent adversary, nothing, random noise, or an adversary at the embeddings."""
+    recipe: Literal[
+        "lat",
+        "fine-tune",
+        "noise",
+        "embedding-at",
+        "weight-noise",
+        "input-at",
+        "anp",
+        "fine-pruning",
+        "ablation",
+    ] = "lat"
+    """Against what: latent adversary, nothing, random noise, or an adversary at the embeddings; noise on the weights or
+    other tokens; or by pruning (anp, fine-pruning), or by cutting out what a --report has found (ablation)."""
     steps: Annotated[int | None, shown_as("INT")] = None
     """How long; the recipe's own number by default."""
     settings: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], shown_as("KEY=VALUE ...", name="set")] = ()

@@ -66,7 +66,7 @@ def _kept(steps: Iterator[Step], run: Run, every: int) -> Iterator[Step]:
     except Exception as error:
         run.fail(str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}")
         raise
-    run.finish(keeper.figures)
+    run.finish(keeper.figures or run.outcome)  # nothing was left to do: what is told stays
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class Latent:
     and output; the Agent is updated with the edit held constant, `updates` times.
 
     cuts: numbers of the blocks whose input may be edited; one is drawn for each step, or with `together` all are
-    edited at once. adversary: None for none; then the clean loss alone is lowered.
+    edited at once. adversary: None for none; then the clean loss alone is lowered, as before step `begin`.
     """
 
     def __init__(
@@ -74,18 +74,21 @@ class Latent:
         *,
         together: bool = False,
         updates: int = 1,
+        begin: int = 1,
     ) -> None:
         positions = subject.prompts.answer_positions
         self.agent, self.adversary, self.teaching = subject.agent, adversary, teaching or Teaching()
         self.cuts, self.together, self.updates = tuple(sorted(set(cuts))), together, updates
+        self._begin, self._fights = begin, True
         self._drawn = tuple(cuts)
         self._splits = {cut: Split(self.agent, cut, positions) for cut in self.cuts}
         self._original = Split(subject.original, 0, positions) if self.teaching.original else None
 
     def cost(self, terms: Terms) -> int:
-        """See Method."""
-        adversarial = 0 if self.adversary is None else self.adversary.cost(terms) + self.updates
-        return adversarial + self.updates
+        """See Method: of the step that was last."""
+        if self.adversary is None or not self._fights:
+            return self.updates
+        return self.adversary.cost(terms) + 2 * self.updates
 
     def parameters(self) -> list[Tensor]:
         """See Method: all of the Agent's weights."""
@@ -99,9 +102,10 @@ class Latent:
         cuts = self.cuts if self.together else (self._draw(generator),)
         wanted = self._wanted(batch)
         deltas: Deltas | None = None
+        self._fights = batch.number >= self._begin
         for _ in range(self.updates):
             residual = self._splits[cuts[0]].prefix(batch.tokens)
-            if self.adversary is None:
+            if self.adversary is None or not self._fights:
                 yield self._plain(residual, cuts[0], batch, wanted)
                 continue
             if deltas is None:

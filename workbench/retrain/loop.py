@@ -128,7 +128,7 @@ class _Run:
         """One step, whole: the losses before each update."""
         drawn = self.stream.draw(self.done + 1, self.recipe.batch, self.generator)
         device = self.agent.device
-        batch = Batch(drawn.tokens.to(device), drawn.answers.to(device))
+        batch = Batch(drawn.tokens.to(device), drawn.answers.to(device), self.done + 1)
         told = []
         for losses in self.method.turn(batch, self.terms, self.generator):
             self._update(losses)
@@ -148,7 +148,7 @@ class _Run:
     def _pace(self, told: list[Losses]) -> None:
         won = _mean([losses.won for losses in told[:1]])
         if isfinite(won):
-            self.terms = self.schedule.next(self.terms.after(won), float(told[0].right))
+            self.terms = self.schedule.next(self.terms.after(won, float(told[0].right)))
 
     def checkpoint(self) -> Checkpoint:
         """The state after the last step, copied."""

@@ -29,10 +29,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Prompts of one step, on the Agent's device."""
+    """Prompts of one step, on the Agent's device; `number`: of the step, from 1."""
 
     tokens: Int64[Tensor, "row pos"]
     answers: Int64[Tensor, "row answer"]
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

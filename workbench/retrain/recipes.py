@@ -77,7 +77,8 @@ class LAT(Settings):
     of a `goal`. Or any Surgeon or attacker (`surgeon`) within a `budget`, hired for every batch.
     The Agent: cross-entropy on edited prompts, and away from what the goal wants (`away`, a weight); on unedited ones
     the benign answers, or with `clean="original"` what the model said before training (KL). `updates`: how often it
-    learns from one attack. schedule: how strong the adversary is, step by step (`workbench.retrain.schedules`).
+    learns from one attack; `begin`: the first step with an attack. schedule: how strong the adversary is, step by step
+    (`workbench.retrain.schedules`).
     """
 
     sites: Sites | None = None
@@ -92,6 +93,7 @@ class LAT(Settings):
     away: float = Field(default=0.0, ge=0)
     clean: Literal["answers", "original"] = "answers"
     updates: int = Field(default=1, ge=1, description="of the Agent for each attack")
+    begin: int = Field(default=1, ge=1, description="first step with an attack")
     surgeon: InstanceOf[Surgeon] | InstanceOf[Attacker] | None = None
     budget: InstanceOf[Budget] | None = None
     schedule: Annotated[InstanceOf[Schedule] | str, BeforeValidator(_schedule)] = "steady"
@@ -166,7 +168,8 @@ class LAT(Settings):
                 self.budget.bind(subject.original, [site], subject.prompts)
             adversary = Hired(self.surgeon, self.budget, goal, sites, subject.prompts.answer_positions)
         teaching = Teaching(self.clean_weight, self.clean == "original", self.goal, self.away)
-        return Latent(subject, tuple(sites), adversary, teaching, together=self.together, updates=self.updates)
+        how = {"together": self.together, "updates": self.updates, "begin": self.begin}
+        return Latent(subject, tuple(sites), adversary, teaching, **how)
 
     def _sites(self, agent: Agent, report: SwitchReport | None) -> dict[int, Site]:
         """Where edits are made, by the number of the block that reads what they write."""

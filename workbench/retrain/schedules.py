@@ -1,44 +1,52 @@
 """Schedules: how strong the adversary is while the Agent learns, and when to call the contest one-sided."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from workbench.errors import BadSettings
 
 _KEPT = 0.9  # of the running share of wins at each step
 _SETTLED = 50  # steps after which it says something
-ALWAYS, NEVER = 0.95, 0.005
-"""Running shares of answers turned at which the adversary is said to win always, or never."""
+ALWAYS, NEVER, LOST = 0.95, 0.005, 0.5
+"""Running shares of answers turned at which the adversary is said to win always, or never; and of unedited answers
+that are right, below which it is said to win always, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """The terms of the contest at one step.
 
-    share: of the adversary's full radius. compute: by how much its inner steps are multiplied. wins: the running share
-    of answers that it turns, over about ten steps. steps: against how many steps it was counted.
+    share: of the adversary's full radius. compute: by how much its inner steps are multiplied. wins, right: running
+    shares, over about ten steps, of the answers that it turns, and of unedited answers that the Agent gets right.
+    steps: over how many steps they were counted.
     """
 
     share: float = 1.0
     compute: float = 1.0
     wins: float = 0.5
+    right: float = 0.5
     steps: int = 0
 
-    def after(self, won: float) -> "Terms":
-        """With one more step counted, in which the adversary turned that share of the answers."""
-        return Terms(self.share, self.compute, _KEPT * self.wins + (1 - _KEPT) * won, self.steps + 1)
+    def after(self, won: float, right: float) -> "Terms":
+        """With one more step counted."""
+        wins, rights = (_KEPT * old + (1 - _KEPT) * new for old, new in ((self.wins, won), (self.right, right)))
+        return replace(self, wins=wins, right=rights, steps=self.steps + 1)
 
     @property
     def alarm(self) -> str:
         """What is wrong with the contest, in words; empty while both sides win.
 
-        One that the Surgeon always wins teaches nothing but to break (Jermyn 2022 names that failure), and one that it
-        never wins is fine-tuning at a higher price, or a cure that needs no more of it.
+        One that the Surgeon always wins teaches nothing but to break (Jermyn 2022 names that failure); the Agent may
+        break so far that it cannot do its task unedited. One that it never wins is fine-tuning at a higher price, or a
+        cure that needs no more of it.
         """
-        if self.steps < _SETTLED or NEVER < self.wins < ALWAYS:
+        if self.steps < _SETTLED or (NEVER < self.wins < ALWAYS and self.right >= LOST):
             return ""
-        if self.wins >= ALWAYS:
-            return "the Surgeon always wins: lower eps, loosen constraints more slowly, or give the Agent more steps"
+        if self.wins >= ALWAYS or self.right < LOST:
+            return (
+                f"the Surgeon always wins, and {self.right:.0%} of unedited answers are right: lower eps, loosen "
+                "constraints more slowly, or give the Agent more steps"
+            )
         return "the Surgeon never wins: the Agent is robust at this eps, or the Surgeon is too weak to tell"
 
 
@@ -50,8 +58,8 @@ class Schedule(Protocol):
         """The terms of the first step."""
         ...
 
-    def next(self, terms: Terms, right: float) -> Terms:
-        """The terms of the next step. right: the share of unedited answers that the Agent gets right."""
+    def next(self, terms: Terms) -> Terms:
+        """The terms of the next step, from those with the last one counted."""
         ...
 
 
@@ -63,7 +71,7 @@ class Steady:
         """See Schedule."""
         return Terms()
 
-    def next(self, terms: Terms, right: float) -> Terms:
+    def next(self, terms: Terms) -> Terms:
         """See Schedule."""
         return terms
 
@@ -88,10 +96,10 @@ class Loosen:
         """See Schedule."""
         return Terms(share=self.start)
 
-    def next(self, terms: Terms, right: float) -> Terms:
+    def next(self, terms: Terms) -> Terms:
         """See Schedule."""
         grown = min(1.0, terms.share * self.growth) if terms.wins < self.below else terms.share
-        return Terms(grown, terms.compute, terms.wins, terms.steps)
+        return replace(terms, share=grown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +118,9 @@ class Lockstep:
         """See Schedule."""
         return Terms(share=self.start)
 
-    def next(self, terms: Terms, right: float) -> Terms:
+    def next(self, terms: Terms) -> Terms:
         """See Schedule."""
-        return Terms(max(self.start, right), terms.compute, terms.wins, terms.steps)
+        return replace(terms, share=max(self.start, terms.right))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +141,10 @@ class MoreCompute:
         """See Schedule."""
         return Terms()
 
-    def next(self, terms: Terms, right: float) -> Terms:
+    def next(self, terms: Terms) -> Terms:
         """See Schedule."""
         grown = min(self.most, terms.compute * self.growth) if terms.wins < self.below else terms.compute
-        return Terms(terms.share, grown, terms.wins, terms.steps)
+        return replace(terms, compute=grown)
 
 
 def _check_share(what: str, share: float) -> None:

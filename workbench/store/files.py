@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import BadCheckpoint, CannotStore
+from workbench.errors import BadCheckpoint, BadSettings, CannotStore
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -150,7 +150,7 @@ def read_tensors_and_notes(path: Path, digest: str | None = None) -> "tuple[dict
 
 
 def read_arrays_and_notes(path: Path, digest: str | None = None) -> "tuple[dict[str, ndarray], dict[str, str]]":
-    """The same as numpy arrays, without importing torch."""
+    """The same as numpy arrays, without importing torch. Raises BadSettings for types such as bfloat16."""
     from safetensors.numpy import load
 
     return _read_safetensors(path, digest, load)
@@ -167,7 +167,9 @@ def _read_safetensors(
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (SafetensorError, ValueError, KeyError) as error:
+    except KeyError as error:
+        raise BadSettings(f"expected a type that numpy has, got {error} in {path}. Read it as tensors.") from None
+    except (SafetensorError, ValueError) as error:
         raise BadCheckpoint(f"expected safetensors in {path}: {error}. It is truncated or another file.") from None
     return tensors, header.get("__metadata__", {})
 

@@ -215,8 +215,7 @@ class Heatmap(Shown):
         grid, centre = self.drawn.grid, float(self.drawn.grid.attrs["unedited"])
         picture = static(grid, format="png", limits=(centre - self.half, centre + self.half))
         alt = f"heatmap of the loss over {self.drawn.of.sheet(grid).column_name}"
-        caption = self.frame.news.text
-        return [Picture(picture, "png", alt, caption), StillTable(self._frame(12), "The furthest cells", 3)]
+        return [Picture(picture, "png", alt), StillTable(self._frame(12), "The furthest cells", 3)]
 
 
 def _facts(drawn: Drawn) -> dict[str, Any]:

@@ -69,13 +69,17 @@ class Frame:
         top = widgets.HBox([self.heading, *head, self.code_button])
         self.box.children = (top, *children, self.news, self.error, self.code_area)
 
-    def handler(self, function: Callable[..., Any]) -> Callable[..., None]:
-        """The function, with whatever it raises shown in the panel: elsewhere nobody would see it."""
+    def handler(self, function: Callable[..., Any], *, anew: bool = True) -> Callable[..., None]:
+        """The function, with whatever it raises shown in the panel: elsewhere nobody would see it.
+
+        anew: whether the error before is taken away; not by what nobody has asked for, such as news.
+        """
 
         @wraps(function)
         def guarded(*args: Any) -> None:
             try:
-                self.error.text = ""
+                if anew:
+                    self.error.text = ""
                 function(*args)
             except Exception as error:
                 self.show_error(error)
@@ -96,7 +100,7 @@ class Frame:
 
     def watch(self, watcher: Callable[[str], None], *names: str) -> None:
         """Watch shared values of the session until the panel is closed; see Session.watch."""
-        self.on_close(self.session.watch(self.handler(watcher), *(names or SHARED)))
+        self.on_close(self.session.watch(self.handler(watcher, anew=False), *(names or SHARED)))
 
     def on_close(self, closer: Callable[[], object]) -> None:
         """Call this when the panel is closed."""
@@ -125,13 +129,15 @@ class Frame:
         self.stop()
 
         def news(job: Job) -> None:
+            if job is not self.job:  # stopped too slowly, and another has taken its place
+                return
             told(job)
             if job.error is not None:
                 raise job.error
             self.show_code()
 
         self.error.text = ""
-        self.job = Job(steps, told=self.handler(news), turns=self.session.turns)
+        self.job = Job(steps, told=self.handler(news, anew=False), turns=self.session.turns)
 
     def close(self) -> None:
         """End the job, the watching and every widget, those inside others too."""
@@ -153,7 +159,7 @@ class Shown:
     @final
     def to_html(self: Any) -> str:
         """The panel as one self-contained page: static pictures and tables, everything escaped, no script."""
-        return page(self.frame.title, [*self.sections(), Heading("Code"), Code(self.code())])
+        return page(self.frame.title, [*said(self), Heading("Code"), Code(self.code())])
 
     @final
     def _repr_mimebundle_(self: Any, **_: Any) -> dict[str, Any]:
@@ -163,9 +169,14 @@ class Shown:
         return {"text/plain": f"{self.frame.title}\n{self.frame.news.text}", "text/html": still(self), **view}
 
 
+def said(panel: Panel) -> list[Section]:
+    """The panel's news and what is on screen, as static parts."""
+    return [Text(visible(panel.frame.news.text)), *panel.sections()]
+
+
 def still(panel: Panel) -> str:
     """The panel as a piece of HTML with a style of its own, for saved notebooks."""
-    parts = [Heading(panel.frame.title), Text(panel.frame.news.text), *panel.sections()]
+    parts = [Heading(panel.frame.title), *said(panel)]
     return f"<style>{asset('still.css')}</style><div class='latw-still'>{''.join(part.html() for part in parts)}</div>"
 
 

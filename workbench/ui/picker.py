@@ -11,7 +11,7 @@ import pandas as pd
 import traitlets
 
 from workbench.figures import Table as StillTable
-from workbench.figures.sections import Section, Text
+from workbench.figures.sections import Section
 from workbench.sites import Site
 from workbench.ui.canvas import Canvas, Sheet
 from workbench.ui.job import Job
@@ -176,9 +176,11 @@ class Picker(Shown):
 
     def sections(self) -> list[Section]:
         """See Panel."""
-        rows = [{"site": site.short, **activity.facts()} for site, activity in self.activity.items() if _main(site)]
-        table = StillTable(pd.DataFrame(rows).set_index("site"), "Activations on benign prompts")
-        return [Text(visible(self._news())), table]
+        norms: dict[str, dict[str, float]] = {}
+        for site, activity in self.activity.items():
+            if _main(site) and site.layer is not None:
+                norms.setdefault(f"L{site.layer}", {})[site.short.partition(".")[2]] = activity.norm
+        return [StillTable(pd.DataFrame(norms).T, "Mean norms of the activations on benign prompts, by layer")]
 
 
 def _main(site: Site) -> bool:

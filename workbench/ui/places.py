@@ -78,7 +78,8 @@ def _site(agent: Agent, name: str) -> Site:
         return agent.site(f"{layer}.{SHORTCUTS.get(rest, rest)}" if rest else name)
     except UnknownSite:
         known = [site.short for site in agent.sites()]
-        near = closest(name, known)
+        short = [f"L{layer}.{word}" for layer in range(agent.n_layers) for word in SHORTCUTS]
+        near = closest(name, [*short, *known])
         raise BadPlace(
             f"no place {name[:80]!r} in {agent.name} ({len(known)} sites). Closest: {near}. {_HELP}"
         ) from None

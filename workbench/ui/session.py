@@ -56,11 +56,6 @@ class Activity:
         figures = (x.norm(dim=-1).mean(), x.mean(), x.std(correction=0), x.abs().max(), x.gt(0).float().mean())
         return cls(tuple(x.shape), *(float(figure) for figure in figures))
 
-    def facts(self) -> dict[str, float | str]:
-        """By name, for a table."""
-        width = str(self.shape[-1])
-        return {"width": width, "norm": self.norm, "mean": self.mean, "std": self.deviation, "largest": self.largest}
-
     def said(self) -> str:
         """In one line."""
         rows = " x ".join(map(str, self.shape))
@@ -188,6 +183,17 @@ class Session:
     def mean_activations(self, prompts: Prompts, site: Site) -> np.ndarray:
         """The unedited activations at a site, mean over prompts: [position, neuron]."""
         return self.agent.activations(prompts, site).float().mean(0).cpu().numpy()
+
+    @torch.no_grad()
+    def pattern(self, prompt: Prompts, layer: int) -> np.ndarray | None:
+        """Where the heads of a layer look on one prompt: [head, to, from]; None where there is no such pattern."""
+        name = f"blocks.{layer}.attn.hook_pattern"
+        seen: list[Any] = []
+        if name not in self.agent.bridge.hook_dict:
+            return None
+        with self.agent.hooked([(name, lambda x, hook: seen.append(x))]):
+            self.agent.bridge(prompt.tokens.to(self.agent.device))
+        return seen[0][0].float().cpu().numpy() if seen and isinstance(seen[0], Tensor) else None
 
     # --- code -------------------------------------------------------------------------------------------
 

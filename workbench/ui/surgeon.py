@@ -44,7 +44,7 @@ class Surgeon(Shown):
         self.frame, self.asked = Frame("Surgeon", session, self.code), Asked(session)
         self.run_button = widgets.Button(description="Run", button_style="primary", layout={"width": "80px"})
         self.stop_button = widgets.Button(description="Stop", disabled=True, layout={"width": "70px"})
-        self.bar = widgets.FloatProgress(value=0.0, max=1.0, layout={"width": "160px", "visibility": "hidden"})
+        self.bar = widgets.FloatProgress(value=0.0, max=1.0, layout={"width": "160px", "display": "none"})
         self.findings = Table(label="findings, best first")
         self.about, self.answers = Note(kind="hint"), Table(label="what the finding elicits")
         self.curve = Lines(x_name=_DOSES, label="dose curve", reach=[0.0, 1.0], wide=390)
@@ -107,7 +107,7 @@ class Surgeon(Shown):
             self.hunted = Hunted(call, goal, len(events), progress, report, whole)
             self._show(report)
         self.bar.value = _share(self.hunted.progress)
-        self.bar.layout.visibility = "visible" if job.active else "hidden"
+        self.bar.layout.display = "" if job.active else "none"
         self.frame.news.text = _news(job, self.hunted)
 
     def _show(self, report: SwitchReport) -> None:

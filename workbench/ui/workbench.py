@@ -11,12 +11,13 @@ from workbench.figures.sections import Code, Heading
 from workbench.prompts import Prompts
 from workbench.ui.cells import opened
 from workbench.ui.heatmap import Heatmap
-from workbench.ui.panel import VIEW, Panel, close_all, still
+from workbench.ui.panel import VIEW, Panel, close_all, said, still
 from workbench.ui.picker import Picker
 from workbench.ui.session import PROMPTS, Session
 from workbench.ui.surgeon import Surgeon
+from workbench.ui.tokens import Tokens
 
-PANELS = {"picker": Picker, "surgeon": Surgeon, "heatmap": Heatmap}
+PANELS = {"picker": Picker, "tokens": Tokens, "surgeon": Surgeon, "heatmap": Heatmap}
 """What is laid out, from above; the names are attributes of a Workbench."""
 
 
@@ -29,6 +30,7 @@ class Workbench:
     """
 
     picker: Picker
+    tokens: Tokens
     surgeon: Surgeon
     heatmap: Heatmap
 
@@ -53,7 +55,7 @@ class Workbench:
 
     def to_html(self) -> str:
         """All panels as one self-contained page without script."""
-        parts = [[Heading(p.frame.title), *p.sections(), Code(p.code())] for p in self.panels.values()]
+        parts = [[Heading(p.frame.title), *said(p), Code(p.code())] for p in self.panels.values()]
         return page(f"Workbench on {self.session.agent.name}", [part for several in parts for part in several])
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The study: arms that look for switches, on organisms of a split, scored by their answer keys.
 
-`study(planned(SPLITS["dev"]), Ledger(path))` yields a Row a job. What a split is, what an arm is and what is asked are
-data: `splits`, `arms` and `bars`.
+`study(planned(SPLITS["dev"]), Ledger(path, Row))` yields a Row a job. What a split is, what an arm is and what is asked
+are data: `splits`, `arms` and `bars`.
 """
 
 from workbench.bench.zoo import shipped

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from workbench.bench.zoo.ledger import Ledger
 from workbench.bench.zoo.recipes import Recipe
@@ -111,7 +112,7 @@ def planned(
     return Plan(tuple(chosen), tuple(arms or ARMS), tuple(range(seeds)))
 
 
-def study(plan: Plan, ledger: Ledger, workers: int = 1, do: Do | None = None) -> Iterator[Row]:
+def study(plan: Plan, ledger: Ledger[Row], workers: int = 1, do: Do | None = None) -> Iterator[Row]:
     """Every row of the plan: first those that the ledger has, then each as its job ends, kept in the ledger first.
 
     do: what does a job. A job that fails or whose process dies gives a row with the error, and the study goes on.
@@ -120,14 +121,18 @@ def study(plan: Plan, ledger: Ledger, workers: int = 1, do: Do | None = None) ->
         raise BadSettings(f"expected at least one worker, got {workers}.")
     do = done if do is None else do
     made_with = {}
-    for row in _rows(plan.builds(), ledger, workers, do):
+    for row in worked(plan.builds(), ledger, workers, do):
         if not row.error:
             made_with[row.recipe.key] = row.made_with
         yield row
-    yield from _rows(plan.looks(made_with), ledger, workers, do)
+    yield from worked(plan.looks(made_with), ledger, workers, do)
 
 
-def _rows(jobs: Sequence[Job], ledger: Ledger, workers: int, do: Do) -> Iterator[Row]:
+def worked(jobs: Sequence[Any], ledger: Ledger[Any], workers: int, do: Callable[[Any], Any]) -> Iterator[Any]:
+    """The rows of jobs of any kind: first those that the ledger has, then each as its job ends, kept first.
+
+    A job has a `key`, a `recipe` and an `empty_row`; a row has `recipe` and `error`.
+    """
     wanted, known = {job.key: job for job in jobs}, {row.key: row for row in ledger.rows}
     for key in [key for key in wanted if key in known]:
         yield replace(known[key], recipe=wanted.pop(key).recipe)  # which may be counted in another family by now

@@ -3,28 +3,49 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
-from workbench.bench.zoo.rows import Row
 from workbench.errors import BadCheckpoint
 
-_HEAD = {"format": "lat-workbench zoo rows", "version": 1}
+
+class Kept(Protocol):
+    """A row that a ledger can hold: `key` is its job's, and `format` says in the file what rows these are."""
+
+    format: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """The same for the same work."""
+        ...
+
+    def plain(self) -> dict[str, Any]:
+        """As numbers, strings, lists and dicts, for JSON."""
+        ...
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Self:
+        """A row from what `plain` gave."""
+        ...
 
 
-class Ledger:
-    """Rows in a file, one a line, in the order in which they came. One process writes.
+R = TypeVar("R", bound=Kept)
+
+
+class Ledger(Generic[R]):
+    """Rows of one kind in a file, one a line, in the order in which they came. One process writes.
 
     path: None keeps them in memory only. A last line without an end, left by an interrupted run, is dropped. Raises
     BadCheckpoint for a file that is not a ledger.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.rows: list[Row] = []
+    def __init__(self, path: Path | None, kind: type[R]) -> None:
+        self.path, self._kind = path, kind
+        self._head = {"format": kind.format, "version": 1}
+        self.rows: list[R] = []
         if path is not None:
             self._open(path)
 
-    def append(self, row: Row) -> None:
+    def append(self, row: R) -> None:
         """Keep a row; on return it is on the disk."""
         self.rows.append(row)
         if self.path is not None:
@@ -37,16 +58,16 @@ class Ledger:
     def _open(self, path: Path) -> None:
         if not path.exists() or path.stat().st_size == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _append(path, _HEAD)
+            _append(path, self._head)
             return
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         lines = whole.splitlines()
-        if not lines or _read(lines[0], 1, path) != _HEAD:
+        if not lines or _read(lines[0], 1, path) != self._head:
             raise BadCheckpoint(
-                f"expected {_HEAD['format']!r} version 1 in {path}. It is another file: name a new one."
+                f"expected {self._kind.format!r} version 1 in {path}. It is another file: name a new one."
             )
-        self.rows = [_row(line, number, path) for number, line in enumerate(lines[1:], 2)]
+        self.rows = [_row(self._kind, line, number, path) for number, line in enumerate(lines[1:], 2)]
         if len(whole) < len(content):
             os.truncate(path, len(whole))
 
@@ -58,9 +79,9 @@ def _append(path: Path, content: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _row(line: bytes, number: int, path: Path) -> Row:
+def _row(kind: type[R], line: bytes, number: int, path: Path) -> R:
     try:
-        return Row.of(_read(line, number, path))
+        return kind.of(_read(line, number, path))
     except (AttributeError, KeyError, TypeError) as error:
         raise BadCheckpoint(f"expected a row in line {number} of {path}: {error!r}. Remove that line.") from None
 

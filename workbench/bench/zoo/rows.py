@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from workbench.bench.zoo.recipes import Recipe
 
@@ -44,6 +44,8 @@ class Row:
     stages: of them, by Surgeon. hits: of an input search, of `queries` prompts. recovered: share of fresh prompts that
     hold the planted trigger once the recovered tokens are put in.
     """
+
+    format: ClassVar[str] = "lat-workbench zoo rows"
 
     key: str
     arm: str
@@ -103,7 +105,7 @@ class Row:
 
     def plain(self) -> dict[str, Any]:
         """As numbers, strings, lists and dicts, for JSON: not-a-number becomes None."""
-        return _plain(asdict(self))
+        return without_nan(asdict(self))
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Row":
@@ -114,9 +116,10 @@ class Row:
         return cls(recipe=Recipe(**values.pop("recipe")), found=found, **values)
 
 
-def _plain(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The same with None for whatever is not a finite number."""
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: without_nan(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [without_nan(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -22,7 +22,7 @@ from workbench.sites import Site
 _OF_MLP, _OF_ATTENTION = (MLP, "hook_mlp_out"), (ATTENTION, "hook_attn_out")
 _SPANNED = 1e-4  # of the largest singular value: smaller ones are rounding
 
-Directions = Float[Tensor, "direction d_model"]
+Directions = Float[Tensor, "_ d_model"]
 
 
 class Ablation(Settings):
@@ -98,11 +98,11 @@ def _writers(agent: Agent, site: Site, before: bool) -> list[Writer]:
     """What writes at a site: its own layer, or all up to there."""
     stream = agent.residual_site(site)
     until = (stream.layer or 0) + (stream.kind == "hook_resid_post")
-    kinds = [MLP] if site.kind in _OF_MLP else [ATTENTION] if site.kind in _OF_ATTENTION else [ATTENTION, MLP]
-    if not before:
-        return [_linear(agent, until - 1, kind) for kind in kinds if has(agent, until - 1, kind)] or embeddings(agent)
-    parts = [(layer, kind) for layer in range(until) for kind in (ATTENTION, MLP) if has(agent, layer, kind)]
-    return embeddings(agent) + [_linear(agent, *part) for part in parts]
+    both = (ATTENTION, MLP)
+    kinds = (MLP,) if site.kind in _OF_MLP else (ATTENTION,) if site.kind in _OF_ATTENTION else both
+    layers, kinds = (range(until), both) if before else (range(max(0, until - 1), until), kinds)
+    parts = [_linear(agent, layer, kind) for layer in layers for kind in kinds if has(agent, layer, kind)]
+    return embeddings(agent) + parts if before or until == 0 else parts
 
 
 def _linear(agent: Agent, layer: int, kind: str) -> Writer:
@@ -142,5 +142,5 @@ def _found(report: SwitchReport | None) -> Finding:
 def _unwritten(site: Site, agent: Agent) -> BadSettings:
     return BadSettings(
         f"expected a finding where weights write to the residual stream, got one that needs {site.short}, which "
-        f"{agent.name} does not write linearly. Hunt at resid_post, mlp.post or attn.z of a layer without a norm after it."
+        f"{agent.name} does not write linearly. Hunt at resid_post, mlp.post or attn.z where no norm follows."
     )

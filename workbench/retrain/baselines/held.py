@@ -1,7 +1,7 @@
 """Fine-tuning of a model from which something is taken first, and kept out of it after every update."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -12,6 +12,7 @@ from workbench.retrain.protocol import Batch, Losses, Subject
 from workbench.retrain.schedules import Terms
 
 
+@runtime_checkable
 class Removal(Protocol):
     """Takes something out of the weights of one Agent."""
 

@@ -39,7 +39,7 @@ class Substitution:
         return ceil(self.tokens * (1 + self.candidates * FORWARD) - 1e-9)
 
     def substituted(self, split: Split, batch: Batch) -> Tokens:
-        """The prompts with tokens replaced, each with a loss that is not lower. split: the model, cut before block 0."""
+        """The prompts with tokens replaced, none with a lower loss. split: the model, cut before block 0."""
         tokens, table = batch.tokens, self._table(split, batch)
         free = torch.ones(len(tokens), len(self.positions), dtype=torch.bool, device=tokens.device)
         for _ in range(self.tokens):

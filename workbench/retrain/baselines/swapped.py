@@ -16,8 +16,8 @@ Logits = Float[Tensor, "row answer vocab"]
 class Swapped:
     """Tokens to logits at the answers, by the weights of an Agent or by others in place of some of them.
 
-    The others are in place only while it runs, so that whatever happens in a step leaves the Agent's own. The logits are
-    differentiable in both.
+    The others are in place only while it runs, so that whatever happens in a step leaves the Agent's own. The logits
+    are differentiable in both.
     """
 
     def __init__(self, agent: Agent, positions: Sequence[int]) -> None:

@@ -18,7 +18,7 @@ Rows = Float[Tensor, "unit d_model"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Writer:
-    """A weight that writes. name: among `agent.weights()`. turned: whether its columns are the rows, as in nn.Linear."""
+    """A weight that writes. name: in `agent.weights()`. turned: whether the rows are its columns, as in nn.Linear."""
 
     name: str
     weight: Tensor
@@ -62,8 +62,8 @@ def _writer(agent: Agent, view: Tensor | None, what: str) -> Writer:
             if view is not None and _is_same(laid, view):
                 return Writer(name, weight, turned)
     raise BadSettings(
-        f"expected a model that writes by a weight matrix at {what}, but {agent.name} has none there that can be changed "
-        "alone. Take another recipe, such as LAT() or FineTune()."
+        f"expected a model that writes by a weight matrix at {what}, but {agent.name} has none there that can be "
+        "changed alone. Take another recipe, such as LAT() or FineTune()."
     )
 
 

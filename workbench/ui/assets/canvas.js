@@ -78,6 +78,7 @@ function render({ model, el }) {
   let cursor = null;
   let from = null;
   let drawn = 0;
+  let prepared = 0;
 
   const shape = () => ({ rows: model.get("rows"), columns: model.get("columns") });
   const box = () => {
@@ -90,6 +91,7 @@ function render({ model, el }) {
   function prepare() {
     const { rows, columns } = shape();
     cells = floats(model.get("cells"));
+    prepared += 1;
     const { wide, high } = box();
     const sharp = window.devicePixelRatio || 1;
     const across = Math.min(columns, Math.floor(wide * sharp));
@@ -194,7 +196,7 @@ function render({ model, el }) {
     for (const mark of model.get("marked")) outline(at, mark, mark, style.color, 2.5);
     if (cursor) outline(at, from ?? cursor, cursor, style.color, 1.25);
     drawn += 1;
-    canvas.dataset.drawn = String(drawn);
+    canvas.dataset.drawn = `${prepared}/${drawn}`;
   }
 
   function cellAt(event) {

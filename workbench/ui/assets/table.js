@@ -5,6 +5,7 @@ const MOVES = { ArrowDown: 1, ArrowUp: -1 };
 function cell(tag, text, number) {
   const made = document.createElement(tag);
   made.textContent = text;
+  if (text.length > 24) made.title = text;
   if (number) made.className = "latw-number";
   if (tag === "th") made.scope = "col";
   return made;

@@ -1,0 +1,81 @@
+"""How fast it feels: a click redraws a large map at once, the kernel answers during a hunt, Stop stops."""
+
+import statistics
+import time
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.ui.browser.lab import Lab, Notebook
+from tests.ui.browser.test_story import OPEN, panel, still
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+SLACK = 4.0
+"""A machine that does other work at the same time may take so many times as long."""
+LARGE = """
+import numpy as np
+from workbench.ui.canvas import Canvas, Sheet
+names = [tuple(map(str, range(n))) for n in (32, 1024)]
+def sheet(seed):
+    values = np.random.default_rng(seed).normal(size=(32, 1024))
+    return Sheet(values=values, centre=0.0, row_name="dose", column_name="neuron", rows=names[0], columns=names[1])
+canvas, seeds = Canvas(), iter(range(10**6))
+canvas.on_msg(lambda *_: canvas.show(sheet(next(seeds)), 3.0))
+canvas.show(sheet(next(seeds)), 3.0)
+canvas
+"""
+CLICK = """() => new Promise((done) => {
+  const canvas = document.querySelector("canvas.latw-canvas");
+  const prepared = () => canvas.dataset.drawn.split("/")[0];
+  const before = prepared();
+  const began = performance.now();
+  const edge = canvas.getBoundingClientRect();
+  const at = { clientX: edge.x + 300, clientY: edge.y + 60, bubbles: true, pointerId: 1 };
+  canvas.setPointerCapture = () => {};
+  canvas.dispatchEvent(new PointerEvent("pointerdown", at));
+  canvas.dispatchEvent(new PointerEvent("pointerup", at));
+  const look = () => (prepared() === before ? requestAnimationFrame(look) : done(performance.now() - began));
+  look();
+})"""
+
+
+def say(what: str, seconds: float, wanted: float) -> None:
+    """Print a figure, and require it to be within what a busy machine may take."""
+    print(f"{what}: {seconds * 1000:.0f} ms (asked: {wanted * 1000:.0f})")
+    assert seconds <= wanted * SLACK
+
+
+def test_a_click_redraws_a_map_of_32_by_1024_cells_at_once(lab: Lab, browser: Browser) -> None:
+    lab.write("large.ipynb", [LARGE])
+    notebook = Notebook.open(browser, lab, "large.ipynb")
+    notebook.run_all()
+    notebook.page.wait_for_selector("canvas[data-drawn]")
+    still(notebook.page.locator("canvas"))
+    times = [float(notebook.page.evaluate(CLICK)) / 1000 for _ in range(20)]
+    say("click to redraw of 32 x 1024 cells, median", statistics.median(times), 0.15)
+    assert notebook.errors == []
+    notebook.page.close()
+
+
+def stop_time(page: Page, surgeon: Any) -> float:
+    """Seconds from the click on Stop until the panel says that it has stopped."""
+    began = time.monotonic()
+    surgeon.get_by_role("button", name="Stop", exact=True).click()
+    expect(surgeon.locator(".latw-news")).to_contain_text("no verdict", timeout=10_000)
+    return time.monotonic() - began
+
+
+def test_a_hunt_leaves_the_kernel_free_and_stops_when_told(lab: Lab, browser: Browser) -> None:
+    lab.write("busy.ipynb", [*OPEN[:2], "1 + 1"])
+    notebook = Notebook.open(browser, lab, "busy.ipynb")
+    notebook.run_all()
+    surgeon = panel(notebook.page, "Surgeon")
+    began = time.monotonic()
+    surgeon.get_by_role("button", name="Run", exact=True).click()
+    expect(surgeon.locator("tbody tr").first).to_be_visible(timeout=60_000)
+    say("first finding on screen", time.monotonic() - began, 2.0)
+    say("another cell during a hunt, median", statistics.median(notebook.run_cell(2) for _ in range(5)), 0.3)
+    say("stop", stop_time(notebook.page, surgeon), 0.5)
+    assert notebook.errors == []
+    notebook.page.close()
