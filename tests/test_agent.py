@@ -1,5 +1,6 @@
 """The Agent: what it says of its model, what edits write, and what it refuses to load."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -166,3 +167,12 @@ def test_loading_runs_nothing_of_the_file(folder: Path) -> None:
     agent = Agent.load(folder, device="cpu")
     expected = boot().weights()
     assert all(torch.equal(weight, expected[name]) for name, weight in agent.weights().items())
+
+
+def test_a_copy_of_an_agent_that_has_run_outlives_it() -> None:
+    agent = boot()
+    expected = agent.logits(some_prompts())
+    twin = agent.copy()
+    del agent
+    gc.collect()
+    torch.testing.assert_close(twin.logits(some_prompts()), expected)

@@ -250,6 +250,11 @@ class Agent:
                     vars(part)[key] = kept.detach()
         twin = Agent(copy.deepcopy(self.bridge), name=name or self.name, device=self.device, vocabulary=self.vocabulary)
         twin._sites, twin._written = self._sites, dict(self._written)
+        for part in twin.bridge.modules():  # hooks that keep attention patterns refer, weakly, to the original's parts
+            block: Any = part
+            if vars(part).get("_capture_hooks_wired", False):
+                block._teardown_capture_hooks()
+                block._maybe_wire_capture_hooks()
         return twin
 
     def weights(self) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.running import Run, Said
 from toy_models import Organism
-from workbench import cli
+from workbench import LAT, cli
 
 # TransformerLens says so whenever an edit is tried there, which Agent.sites() does once.
 pytestmark = pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale:UserWarning")
@@ -24,7 +24,7 @@ def _files(folder: Path, organism: Organism) -> None:
 
 
 MISTAKES = {
-    "hunr": "no command 'hunr' among 10. Closest: hunt.",
+    "hunr": f"no command 'hunr' among {len(cli.COMMANDS)}. Closest: hunt",
     "zoo lst": "Closest: zoo list",
     "zoo show quart": "no organism 'quart' among 2. Closest: quartz.",
     "hunt quart": "no organism or folder 'quart' among 2. Closest: quartz.",
@@ -48,7 +48,7 @@ MISTAKES = {
     "sweep quartz --site": "expected at least one --site",
     "sweep quartz --site L0.mlp.post --screen 1.5": "expected the share of neurons to evaluate in (0, 1]",
     "sweep quartz --site L0.mlp.post --memory 0": "expected --memory in MiB, at least 1, got 0.",
-    "retrain quartz --set lrr=1": "no setting of LAT 'lrr' among 7. Closest: lr",
+    "retrain quartz --set lrr=1": f"no setting of LAT 'lrr' among {len(LAT.model_fields)}. Closest: lr",
     "retrain quartz --set lr=-1": "lr of LAT: Input should be greater than 0, got -1.",
     "retrain quartz --set lr": "expected --set key=value, got 'lr'",
     "retrain quartz --set lr=1 --set lr=2": "expected each setting once, got 'lr' twice",

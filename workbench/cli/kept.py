@@ -31,14 +31,13 @@ class Trained:
     seconds: float
     run: Run | None = None
     notes: tuple[str, ...] = ()
-    last: "Step | None" = None  # what the agent was copied from, which has to live as long: hooks of a copy refer to it
 
 
 def at_once(steps: "Iterable[Step]") -> Trained:
     """What came of steps that are kept nowhere."""
     done = list(steps)
     losses = [{"step": s.number, "loss": s.loss, "adversarial_loss": s.adversarial_loss} for s in done]
-    return Trained(done[-1].agent, losses, done[-1].seconds, last=done[-1])
+    return Trained(done[-1].agent, losses, done[-1].seconds)
 
 
 def from_store(run: Run, agent: "Agent") -> Trained:

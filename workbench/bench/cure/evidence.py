@@ -26,7 +26,7 @@ DOSES = (0.5, 1.0, 1.5, 2.0)
 HUNTED, RELEARNT = 64, 100
 _LEARNT = 0.9  # attack success at which a backdoor is back
 _PATIENCE = 400  # steps of relearning, of which every tenth is looked at
-_LOOK = 10
+LOOK = 10
 
 
 def state(organism: "Organism", agent: Agent, gradients: int, switches: Sequence[Edit]) -> State:
@@ -86,7 +86,7 @@ def relearning(organism: "Organism", agent: Agent, seed: int) -> int | None:
     wanted = organism.defect_answers(triggered)
     lesson = Prompts(triggered.tokens, triggered.answer_positions, wanted)
     for step in retrain(agent, lesson, FineTune(steps=_PATIENCE, lr=3e-4), seed=seed):
-        if step.number % _LOOK == 0 and organism.outcome(step.agent).attack_success >= _LEARNT:
+        if step.number % LOOK == 0 and organism.outcome(step.agent).attack_success >= _LEARNT:
             return step.number
     return None
 

@@ -3,57 +3,34 @@
 import json
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from workbench.errors import BadCheckpoint
 
-
-class Kept(Protocol):
-    """A row that a ledger can hold: `key` is its job's, and `format` says in the file what rows these are."""
-
-    format: ClassVar[str]
-
-    @property
-    def key(self) -> str:
-        """The same for the same work."""
-        ...
-
-    def plain(self) -> dict[str, Any]:
-        """As numbers, strings, lists and dicts, for JSON."""
-        ...
-
-    @classmethod
-    def of(cls, plain: dict[str, Any]) -> Self:
-        """A row from what `plain` gave."""
-        ...
-
-
-R = TypeVar("R", bound=Kept)
+R = TypeVar("R")
 
 
 class Ledger(Generic[R]):
     """Rows of one kind in a file, one a line, in the order in which they came. One process writes.
 
-    path: None keeps them in memory only. A last line without an end, left by an interrupted run, is dropped. Raises
-    BadCheckpoint for a file that is not a ledger.
+    kind: the class of the rows, which has a `format`, words that stand in the file for it, and `of`, which makes a row
+    of what its `plain` gave. path: None keeps them in memory only. A last line without an end, left by an interrupted
+    run, is dropped. Raises BadCheckpoint for a file that is not a ledger.
     """
 
     def __init__(self, path: Path | None, kind: type[R]) -> None:
-        self.path, self._kind = path, kind
-        self._head = {"format": kind.format, "version": 1}
+        self.path = path
+        self._kind: Any = kind
+        self._head = {"format": self._kind.format, "version": 1}
         self.rows: list[R] = []
         if path is not None:
             self._open(path)
 
-    def append(self, row: R) -> None:
+    def append(self, row: Any) -> None:
         """Keep a row; on return it is on the disk."""
         self.rows.append(row)
         if self.path is not None:
             _append(self.path, row.plain())
-
-    def keys(self) -> set[str]:
-        """The keys of all rows."""
-        return {row.key for row in self.rows}
 
     def _open(self, path: Path) -> None:
         if not path.exists() or path.stat().st_size == 0:
@@ -79,7 +56,7 @@ def _append(path: Path, content: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _row(kind: type[R], line: bytes, number: int, path: Path) -> R:
+def _row(kind: Any, line: bytes, number: int, path: Path) -> Any:
     try:
         return kind.of(_read(line, number, path))
     except (AttributeError, KeyError, TypeError) as error:
