@@ -56,6 +56,13 @@ def closest(name: str, known: Iterable[str], count: int = 3) -> str:
     return ", ".join(near) if near else "none"
 
 
+def check_kinds(*expected: tuple[str, object, Any]) -> None:
+    """Raise BadSettings for the first value that is not what it should be: in words, the value, and its class."""
+    for what, value, kind in expected:
+        if not isinstance(value, kind) or isinstance(value, type):
+            raise BadSettings(f"expected {what}, got {value!r}.")
+
+
 @runtime_checkable
 class _Told(Protocol):
     """What a pydantic ValidationError tells."""

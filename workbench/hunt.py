@@ -3,14 +3,13 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from workbench.agent import Agent
 from workbench.budgets import Bound, Budget, L2Ball
 from workbench.edits import as_edits
-from workbench.errors import BadPrompts, BadSettings
+from workbench.errors import BadPrompts, BadSettings, check_kinds
 from workbench.goals import Goal, HiddenBehaviour
 from workbench.judge import Judge, Views
 from workbench.prompts import Prompts
@@ -100,7 +99,7 @@ def _check(
     """The Surgeons, one or several; BadSettings or BadPrompts for whatever is not what it should be."""
     several = (surgeons,) if isinstance(surgeons, Surgeon) else tuple(surgeons)
     listed = isinstance(references, list | tuple)
-    expected: list[tuple[str, object, Any]] = [
+    check_kinds(
         ("references in a list or tuple", references, list | tuple),
         *(("an agent such as organism.agent", a, Agent) for a in (agent, *(references if listed else ()))),
         ("Prompts", prompts, Prompts),
@@ -108,10 +107,7 @@ def _check(
         ("a budget such as L2Ball(2.0)", budget, Budget),
         ("a goal such as HiddenBehaviour()", goal, Goal),
         ("a whole number as the seed", seed, int),
-    ]
-    for what, value, kind in expected:
-        if not isinstance(value, kind) or isinstance(value, type):
-            raise BadSettings(f"expected {what}, got {value!r}.")
+    )
     if len(prompts) < MINIMUM_PROMPTS:
         raise BadPrompts(
             f"expected at least {MINIMUM_PROMPTS} prompts, half to search on and half to judge on, got {len(prompts)}."

@@ -1,7 +1,6 @@
 """One edit for each prompt: the attacker makes them, the door projects, runs and grades them. Never a Finding."""
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -14,7 +13,7 @@ from workbench.budgets import Bound, Budget, mean_residual_norm
 from workbench.edits import Edit
 from workbench.engine import View
 from workbench.engine.each import Each
-from workbench.errors import BadPrompts, BadSettings
+from workbench.errors import BadPrompts, check_kinds
 from workbench.goals import Goal, UntargetedLoss
 from workbench.portrait import Example
 from workbench.prompts import Prompts
@@ -194,17 +193,14 @@ def _generator(seed: int, *words: Any) -> torch.Generator:
 
 def _check(agent: object, prompts: Any, budget: object, goal: object, attacker: Any, seed: object) -> None:
     """BadSettings or BadPrompts for whatever is not what it should be."""
-    expected: Sequence[tuple[str, object, type]] = [
+    check_kinds(
         ("an agent such as organism.agent", agent, Agent),
         ("Prompts", prompts, Prompts),
         ("a budget such as L2Ball(1.0)", budget, Budget),
         ("a goal such as UntargetedLoss()", goal, Goal),
         ("an attacker such as PerPromptAscent()", attacker, Attacker),
         ("a whole number as the seed", seed, int),
-    ]
-    for what, value, kind in expected:
-        if not isinstance(value, kind) or isinstance(value, type):
-            raise BadSettings(f"expected {what}, got {value!r}.")
+    )
     if attacker.learns and len(prompts) < _FEWEST:
         raise BadPrompts(
             f"expected at least {_FEWEST} prompts, half to learn from and half to be graded on, got {len(prompts)}."

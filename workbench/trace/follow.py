@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from workbench.agent import Agent
-from workbench.errors import BadPrompts, BadSettings
+from workbench.errors import BadPrompts, BadSettings, check_kinds
 from workbench.prompts import Prompts
 from workbench.report import Finding, Progress
 from workbench.trace.drive import Drive, Tokens
@@ -56,17 +56,14 @@ def follow(
 
 def _check(agent: Agent, prompts: Prompts, finding: Finding, search: TokenSearch, top: int, seed: int) -> None:
     """Raise BadSettings or BadPrompts for whatever is not what it should be."""
-    expected: list[tuple[str, object, type]] = [
+    check_kinds(
         ("an agent such as organism.agent", agent, Agent),
         ("Prompts", prompts, Prompts),
         ("a Finding such as report.best", finding, Finding),
         ("a search such as TokenSearch()", search, TokenSearch),
         ("a whole number as the seed", seed, int),
         ("a whole number of parts to patch", top, int),
-    ]
-    for what, value, kind in expected:
-        if not isinstance(value, kind):
-            raise BadSettings(f"expected {what}, got {value!r}.")
+    )
     if top < 1:
         raise BadSettings(f"expected at least one part to patch, got top={top}.")
     if len(prompts) < search.starts + 2:
