@@ -25,7 +25,7 @@ WANTED_cuda := torch==$(TORCH_VERSION)
 WANTED_cpu := torch==$(TORCH_VERSION)+cpu torch==$(TORCH_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lab test check lint types contracts notebooks format bench speed constraints clean distclean
+.PHONY: help venv demo lab test check lint types contracts notebooks lessons format bench speed constraints clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ contracts: $(READY)  ## who may import whom
 
 notebooks: $(READY)  ## no notebook holds outputs
 	$(ONE_THREAD) $(BIN)/python -m pytest -q tests/test_repository.py -k notebook
+
+lessons: $(READY)  ## make the lessons' notebooks from their text (ARGS=--solutions: the solved ones, in build/)
+	$(BIN)/python -m workbench.lessons notebooks/lessons $(if $(ARGS),build,notebooks) $(ARGS)
 
 format: $(READY)  ## lay out the code, and mend what lint can mend
 	$(BIN)/ruff check --fix

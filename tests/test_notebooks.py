@@ -1,21 +1,41 @@
-"""The notebooks run from top to bottom as a reader would run them, and hold no outputs in git."""
+"""The notebooks run from top to bottom as a reader would run them; lessons with their solutions, which are right."""
 
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+from workbench.lessons import Lesson, notebook
+
+ROOT = Path(__file__).parents[1] / "notebooks"
+TEXTS = sorted((ROOT / "lessons").glob("[0-9]*.md"))
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore"),  # the kernel is another process; what its client warns of is not ours
+]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.filterwarnings("ignore")  # the kernel is another process; what its client warns of is not ours
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebook_runs(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=800, store_widget_state=False).execute(cwd=str(path.parent))
-    said = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
+def outputs(made: Any) -> list[str]:
+    """What the cells print and show, as text, once they were run."""
+    NotebookClient(made, timeout=800, store_widget_state=False).execute(cwd=str(ROOT))
+    shown = [output for cell in made.cells for output in cell.get("outputs", [])]
+    return [output.get("text") or output.get("data", {}).get("text/plain", "") for output in shown]
+
+
+def test_the_tour_finds_a_switch_and_none_when_it_is_trained_away() -> None:
+    said = "".join(outputs(nbformat.read(ROOT / "00_tour.ipynb", as_version=4)))
     assert "switch score" in said
     assert "none score" in said
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_a_lesson_with_its_solutions_is_right_throughout(path: Path) -> None:
+    lesson = Lesson.read(path)
+    exercises = sum(part.version == "solution" for part in lesson.parts)
+    replies = [text for text in outputs(notebook(lesson, "solution")) if text.startswith(("Right.", "Not yet."))]
+    assert [reply for reply in replies if reply.startswith("Not yet.")] == []
+    assert len(replies) == exercises
