@@ -204,6 +204,22 @@ def test_the_adversary_begins_at_the_step_that_is_said() -> None:
     assert [math.isnan(s.adversarial_loss) for s in steps] == [True, True, False, False]
 
 
+def test_gradients_are_shortened_to_the_norm_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+
+    def watched(self: Any, *given: Any, **named: Any) -> Any:
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.stack([grad.norm() for grad in grads]).norm()))
+        return inner(self, *given, **named)
+
+    inner = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    list(retrain(toy(gain=1.0), some_prompts(24), LAT(clip=1e-3, **SHORT)))
+    list(retrain(toy(gain=1.0), some_prompts(24), LAT(clip=1e6, **SHORT)))
+    assert norms[:4] == pytest.approx([1e-3] * 4, rel=1e-2)
+    assert min(norms[4:]) > 1e-2
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_before_the_update() -> None:
     steps, done = retrain(toy(), some_prompts(24), FineTune(steps=50, batch=8, lr=1e30)), []
     with pytest.raises(Diverged, match="lower the learning rate"):

@@ -113,7 +113,7 @@ class _Run:
         self.generator = torch.Generator().manual_seed(seed)
         if start is None:
             self.method.begin()
-        parameters = self.method.parameters()
+        self.learnt = parameters = self.method.parameters()
         weights = {id(weight) for weight in self.agent.weights().values()}
         self.beside = {str(i): leaf for i, leaf in enumerate(parameters) if id(leaf) not in weights}
         self.optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0, fused=True)
@@ -143,6 +143,7 @@ class _Run:
             raise Diverged(f"the loss of step {self.done + 1} is {value}: lower the learning rate, or eps.")
         self.optimizer.zero_grad()
         losses.total.backward()
+        torch.nn.utils.clip_grad_norm_(self.learnt, self.recipe.clip)
         self.optimizer.step()
 
     def _pace(self, told: list[Losses]) -> None:

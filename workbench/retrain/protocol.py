@@ -83,6 +83,7 @@ class Recipe(Protocol):
     steps: int
     lr: float
     batch: int
+    clip: float
 
     def method(self, subject: Subject) -> Method:
         """The method for a model. Raises BadSettings or UnknownSite where it does not suit."""

@@ -23,13 +23,18 @@ from workbench.surgeons.steps import StepRule
 
 
 class Settings(BaseModel):
-    """What every recipe sets: AdamW at `lr`, `steps` steps on `batch` prompts, the weight of the unedited loss."""
+    """What every recipe sets: AdamW at `lr`, `steps` steps on `batch` prompts, the weight of the unedited loss.
+
+    clip: the norm to which larger gradients are shortened. Without it one step of the default LAT can throw a model
+    with huge activations so far that it never comes back.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=300, ge=1, description="outer steps")
     lr: float = Field(default=1e-3, gt=0, description="learning rate of AdamW")
     batch: int = Field(default=64, ge=1, description="prompts a step")
+    clip: float = Field(default=1.0, gt=0, description="norm to which larger gradients are shortened")
     clean_weight: float = Field(default=1.0, ge=0, description="weight of the loss on unedited prompts")
 
     def __init__(self, **given: Any) -> None:
