@@ -2,6 +2,7 @@
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class Agent:
         self.bridge.eval()
         self._sites: dict[Site, int] | None = None
         self._written: dict[Site, bool] = {}
+        self._hooking = threading.RLock()
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {self.device})"
@@ -236,8 +238,8 @@ class Agent:
 
     @contextmanager
     def hooked(self, hooks: Sequence[tuple[str, Callable[..., Any]]]) -> Iterator[None]:
-        """The bridge with these forward hooks, for the time of a `with`."""
-        with self.bridge.hooks(fwd_hooks=list(hooks)):
+        """The bridge with these forward hooks, for the time of a `with`. Another thread's hooks wait for it."""
+        with self._hooking, self.bridge.hooks(fwd_hooks=list(hooks)):
             yield
 
     # --- copies, on disk and off ------------------------------------------------------------------------

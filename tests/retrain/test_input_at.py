@@ -78,6 +78,24 @@ def test_candidates_by_slope_raise_the_loss_more_than_candidates_by_chance() -> 
     assert found.mean() > best.mean() + 0.05
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_score_is_the_slope_of_the_loss_on_the_way_to_the_other_token(shape: str) -> None:
+    agent, prompts, places, much = toy(**SHAPES[shape]), some_prompts(6), (1, 4), 1e-3
+    split, batch = Split(agent, 0, prompts.answer_positions), batch_of(prompts)
+    adversary = Substitution(positions=places, vocabulary=ALL, tokens=1, candidates=4)
+    table = adversary._table(split, batch)
+    _, scores = adversary._scores(split, batch, batch.tokens, table)
+    for number, token in product(range(2), (3, 11)):
+        ends = []
+        for step in (much, -much):
+            stream = split.prefix(batch.tokens).detach()
+            stream[:, places[number]] += step * (table[number, token] - stream[:, places[number]])
+            ends.append(row_losses(split.suffix(stream), batch.answers).detach())
+        other = batch.tokens[:, places[number]] != token
+        expected = (ends[0] - ends[1]) / (2 * much)
+        torch.testing.assert_close(scores[other, number, token], expected[other], rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "gemma2"])
 def test_what_a_token_makes_of_the_stream_is_known_also_where_embeddings_are_scaled(architecture: str) -> None:
     agent, prompts = pretrained(architecture)

@@ -5,12 +5,14 @@ from functools import wraps
 from typing import Any, Protocol, final, runtime_checkable
 
 import ipywidgets as widgets
+from IPython.display import display
 
 from workbench.errors import WorkbenchError
 from workbench.figures import page
 from workbench.figures.sections import Code, Heading, Section, Text
 from workbench.ui.cells import opened
 from workbench.ui.job import Job
+from workbench.ui.saved import Saved
 from workbench.ui.session import SHARED, Session
 from workbench.ui.views import Note, asset, visible
 
@@ -61,6 +63,7 @@ class Frame:
             self.box.add_class(name)
         self.code_button.observe(self.handler(lambda _: self.show_code()), "value")
         self.job: Job | None
+        self.saved: Saved | None = None
         self._closers: list[Callable[[], object]]
         opened(self)
 
@@ -135,12 +138,16 @@ class Frame:
             if job.error is not None:
                 raise job.error
             self.show_code()
+            if self.saved is not None and not job.active:
+                self.saved.refresh()
 
         self.error.text = ""
         self.job = Job(steps, told=self.handler(news, anew=False), turns=self.session.turns)
 
     def close(self) -> None:
         """End the job, the watching and every widget, those inside others too."""
+        if self.saved is not None:
+            self.saved.end()
         self.stop()
         for closer in self._closers:
             closer()
@@ -162,11 +169,25 @@ class Shown:
         return page(self.frame.title, [*said(self), Heading("Code"), Code(self.code())])
 
     @final
+    def _ipython_display_(self: Any) -> None:
+        """What a notebook shows: the live panel, and its saved view."""
+        show(self.frame.box, [self])
+
+    @final
     def _repr_mimebundle_(self: Any, **_: Any) -> dict[str, Any]:
         """The live widget, and the static view for where widgets cannot run."""
         live = self.frame.box._repr_mimebundle_() or {}
         view = {VIEW: live[VIEW]} if VIEW in live else {}
         return {"text/plain": f"{self.frame.title}\n{self.frame.news.text}", "text/html": still(self), **view}
+
+
+def show(box: widgets.Widget, panels: Iterable[Panel]) -> None:
+    """Show a live widget in the notebook, and after it the saved view of each of these panels."""
+    live = box._repr_mimebundle_() or {}
+    display({name: live[name] for name in (VIEW,) if name in live} | {"text/plain": ""}, raw=True)
+    for panel in panels:
+        panel.frame.saved = Saved(panel.frame.title, lambda panel=panel: still(panel))
+        panel.frame.saved.display()
 
 
 def said(panel: Panel) -> list[Section]:

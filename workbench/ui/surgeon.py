@@ -89,8 +89,10 @@ class Surgeon(Shown):
         self.frame.run(lambda: self._steps(call), lambda job: self._told(job, call, goal))
 
     def _before(self) -> None:
+        self.frame.stop()
         self.stop_button.disabled = False
         self.findings.chosen = -1
+        self.findings.rows = []
         self.hunted = None
 
     def _steps(self, call: Call) -> Iterator[Progress | Finding]:

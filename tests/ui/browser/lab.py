@@ -187,6 +187,14 @@ class Notebook:
             time.sleep(0.1)
         raise AssertionError(f"not all cells ended in {timeout} s")
 
+    def stacks(self) -> str:
+        """Where every thread of the kernel is, for a test that failed: a cell of its own is added and run."""
+        self.page.evaluate(_STACKS)
+        self.page.wait_for_timeout(3000)
+        return str(
+            self.page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.at(-1).model.outputs.toJSON()")
+        )
+
     def text_of(self, cell: int) -> str:
         """The text that a cell's outputs hold."""
         return str(self.page.evaluate(_TEXT, cell))
@@ -211,6 +219,15 @@ class Notebook:
 _READY = """() => {
   const context = jupyterapp.shell.currentWidget?.sessionContext;
   return context?.isReady && context.session?.kernel?.status === 'idle';
+}"""
+_STACKS = """() => {
+  const { content, context } = jupyterapp.shell.currentWidget;
+  content.activeCellIndex = content.widgets.length - 1;
+  jupyterapp.commands.execute('notebook:insert-cell-below').then(() => {
+    content.activeCell.model.sharedModel.setSource('import faulthandler, tempfile\\n'
+      + 'with tempfile.TemporaryFile("w+") as f:\\n  faulthandler.dump_traceback(f)\\n  f.seek(0)\\n  print(f.read())');
+    jupyterapp.commands.execute('notebook:run-cell');
+  });
 }"""
 _COUNTS = """() => jupyterapp.shell.currentWidget.content.widgets
   .filter(c => c.model.type === 'code')

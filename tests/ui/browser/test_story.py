@@ -79,12 +79,16 @@ def test_the_whole_story(lab: Lab, browser: Browser, shots: Path, theme: str) ->
     page = notebook.page
     notebook.run_all()
     picker, surgeon, heatmap = (panel(page, title) for title in ("Picker", "Surgeon", "Heatmap"))
-    pick(picker, "L1.mlp.post")
-    look_at_tokens(panel(page, "Tokens"))
-    surgeon.locator("select").nth(1).select_option("NeuronSweep")
-    surgeon.locator("select").nth(2).select_option("the selected sites")
-    hunt_and_stop(surgeon)
-    draw_and_click(heatmap)
+    try:
+        pick(picker, "L1.mlp.post")
+        look_at_tokens(panel(page, "Tokens"))
+        surgeon.locator("select").nth(2).select_option("the selected sites")
+        hunt_and_stop(surgeon)
+        draw_and_click(heatmap)
+    except AssertionError:
+        page.screenshot(path=shots / f"failed-{theme}.png")
+        print(notebook.errors, notebook.stacks())
+        raise
     for name, place in (
         ("picker", picker),
         ("tokens", panel(page, "Tokens")),
@@ -93,6 +97,7 @@ def test_the_whole_story(lab: Lab, browser: Browser, shots: Path, theme: str) ->
     ):
         still(place)
         place.screenshot(path=shots / f"{name}-{theme}.png")
+    expect(page.locator(".latw-still").first).to_be_hidden()
     notebook.run_cell(2)
     found, edits = notebook.text_of(2).split(" ", 1)
     assert int(found) > 0

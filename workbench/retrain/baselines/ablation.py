@@ -32,7 +32,8 @@ class Ablation(Settings):
     writes are projected out of what is written (weight orthogonalisation, Arditi et al. 2024, "Refusal in language
     models is mediated by a single direction"): by the attention and the MLP of the layer whose output was edited
     (`writers="layer"`; of an edit of one of both, by that one; before the first layer, by the embeddings), or by
-    everything that writes up to there, embeddings included ("before").
+    everything that writes up to there, embeddings included ("before"; where the unembedding has the same weights, these
+    change with them).
     Needs a report with a finding. Assumes that the finding is the switch, and that it does nothing that is wanted.
     """
 

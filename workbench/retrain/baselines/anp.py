@@ -28,7 +28,7 @@ class ANP(Settings):
     used: alpha takes its place.
     """
 
-    lr: float = Field(default=1e-2, gt=0, description="learning rate of the masks")
+    lr: float = Field(default=5e-2, gt=0, description="learning rate of the masks")
     eps: float = Field(default=0.4, gt=0, description="noise on each mask, at most")
     alpha: float = Field(default=0.2, ge=0, le=1, description="weight of the loss without noise")
     inner_steps: int = Field(default=1, ge=1, description="steps of the adversary")

@@ -38,7 +38,7 @@ class Neurons:
     def scaled(self, factors: Factors) -> dict[str, Tensor]:
         """The weights with what each neuron writes multiplied; differentiable in the factors."""
         parts = zip(self._writers, factors.split(self._counts), strict=True)
-        return {writer.name: writer.laid(writer.rows * share[:, None]) for writer, share in parts}
+        return {writer.name: writer.laid(writer.rows * share[:, None].to(writer.rows)) for writer, share in parts}
 
     @torch.no_grad()
     def silence(self, chosen: Chosen) -> None:

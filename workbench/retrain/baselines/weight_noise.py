@@ -22,7 +22,7 @@ class WeightNoise(Settings):
     of a matrix is a fair measure of how much noise it bears.
     """
 
-    rho: float = Field(default=0.2, gt=0, description="noise, as a share of each matrix's root mean square")
+    rho: float = Field(default=0.5, gt=0, description="noise, as a share of each matrix's root mean square")
 
     def method(self, subject: Subject) -> "Shaken":
         """See Recipe."""

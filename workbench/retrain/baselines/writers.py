@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -72,7 +71,6 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
     return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
 
 
-@torch.no_grad()
 def bias_of(agent: Agent, writer: Writer) -> Tensor | None:
     """The bias that is written along with a matrix, or None."""
     stem, _, last = writer.name.rpartition(".")

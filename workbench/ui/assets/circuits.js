@@ -1,10 +1,10 @@
 // A view of circuitsvis, from its own bundle: asked of the kernel once a page, run from a blob, given data as data.
 
-let loading = null;
+const LOADING = Symbol.for("latw.circuitsvis");
 
 function load(model) {
   if (globalThis.CircuitsVis) return Promise.resolve();
-  loading ??= new Promise((done, failed) => {
+  globalThis[LOADING] ??= new Promise((done, failed) => {
     const take = (message, buffers) => {
       if (message.kind !== "bundle") return;
       model.off("msg:custom", take);
@@ -17,7 +17,7 @@ function load(model) {
     model.on("msg:custom", take);
     model.send({ kind: "bundle" });
   });
-  return loading;
+  return globalThis[LOADING];
 }
 
 function render({ model, el }) {
