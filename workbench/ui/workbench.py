@@ -10,19 +10,32 @@ from workbench.figures import page
 from workbench.figures.sections import Code, Heading
 from workbench.prompts import Prompts
 from workbench.ui.cells import opened
+from workbench.ui.circuit import Circuit
+from workbench.ui.edit_bench import EditBench
 from workbench.ui.heatmap import Heatmap
-from workbench.ui.panel import VIEW, Panel, close_all, said, still
+from workbench.ui.panel import VIEW, Panel, close_all, said, show, still
 from workbench.ui.picker import Picker
+from workbench.ui.retrain import Retrain
 from workbench.ui.session import PROMPTS, Session
 from workbench.ui.surgeon import Surgeon
 from workbench.ui.tokens import Tokens
+from workbench.ui.zoo import Zoo
 
-PANELS = {"picker": Picker, "tokens": Tokens, "surgeon": Surgeon, "heatmap": Heatmap}
+PANELS = {
+    "picker": Picker,
+    "tokens": Tokens,
+    "surgeon": Surgeon,
+    "heatmap": Heatmap,
+    "edit_bench": EditBench,
+    "retrain": Retrain,
+    "circuit": Circuit,
+    "zoo": Zoo,
+}
 """What is laid out, from above; the names are attributes of a Workbench."""
 
 
 class Workbench:
-    """Panels to pick, hunt and look, on an Organism, or on an Agent with its prompts. Display it in JupyterLab.
+    """Panels to pick, hunt, look, edit, retrain and trace, on an Organism, or on an Agent with its prompts. Display it in JupyterLab.
 
     subject: an Organism, or an Agent with `prompts`. count, seed: how many benign prompts are drawn of an Organism, and
     how. Each panel is an attribute, works alone as well, and can be run and read without a browser; `session` holds
@@ -33,6 +46,10 @@ class Workbench:
     tokens: Tokens
     surgeon: Surgeon
     heatmap: Heatmap
+    edit_bench: EditBench
+    retrain: Retrain
+    circuit: Circuit
+    zoo: Zoo
 
     def __init__(
         self, subject: Organism | Agent, prompts: Prompts | None = None, *, count: int = PROMPTS, seed: int = 0
@@ -63,6 +80,10 @@ class Workbench:
         for panel in self.panels.values():
             panel.frame.close()
         close_all(self.box)
+
+    def _ipython_display_(self) -> None:
+        """What a notebook shows: the live panels, and the saved view of each."""
+        show(self.box, self.panels.values())
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """The live widgets, and the static view for where widgets cannot run."""
