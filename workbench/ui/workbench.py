@@ -35,7 +35,9 @@ PANELS = {
 
 
 class Workbench:
-    """Panels to pick, hunt, look, edit, retrain and trace, on an Organism, or on an Agent with its prompts. Display it in JupyterLab.
+    """Panels to pick, hunt, look, edit, retrain and trace, on an Organism, or on an Agent with its prompts.
+
+    Display it in JupyterLab.
 
     subject: an Organism, or an Agent with `prompts`. count, seed: how many benign prompts are drawn of an Organism, and
     how. Each panel is an attribute, works alone as well, and can be run and read without a browser; `session` holds
