@@ -31,6 +31,14 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield store.run("retrain", {"seed": 0})
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C does what it usually does, also where the tests are run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def steps(recipe: Recipe = RECIPES[0], run: Run | None = None) -> Iterator[Step]:
     """A run from where it was broken off."""
     return retrain(toy(), some_prompts(24), recipe, resume=run and resume_point(run, toy()))
