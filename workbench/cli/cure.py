@@ -18,12 +18,13 @@ class BenchCure:
     default's cures are put to the test: hunted again, attacked with ten times the compute, taught the defect anew.
 
     Examples:
+      workbench bench cure --split shipped --arms LAT --seeds 1
       workbench bench cure --split dev --arms LAT fine-tuning --limit 1 --seeds 1
       workbench bench cure --split test --workers 2 --output cures.jsonl --html cures.html
     """
 
-    split: Literal["train", "dev", "test"] = "dev"
-    """Which organisms; built first where they are not cached."""
+    split: Literal["shipped", "train", "dev", "test"] = "dev"
+    """Which organisms; those of a split are built first where they are not cached."""
     arms: Annotated[tuple[str, ...], shown_as("NAME ...")] = ()
     """What retrains; by default everything there is."""
     families: Annotated[tuple[str, ...], shown_as("NAME ...")] = ()
@@ -48,9 +49,10 @@ class BenchCure:
         check_target(self.html)
         with waiting("loading"):
             from workbench.bench import cure
+            from workbench.bench.zoo import shipped
 
             ledger = cure.Ledger(self.output, cure.Row)
-            recipes = cure.SPLITS[self.split]
+            recipes = shipped.recipes(()) if self.split == "shipped" else cure.SPLITS[self.split]
             plan = cure.planned(recipes, arms=self.arms, families=self.families, seeds=self.seeds, limit=self.limit)
         rows = []
         with progress("working", plan.most()) as bar:

@@ -9,11 +9,11 @@ from workbench.agent import Agent
 from workbench.bench.cure.arms import ARMS, DEFAULT, GRADIENTS, POISON
 from workbench.bench.cure.evidence import HUNTED, Poisoned, gathered, state, switches_of
 from workbench.bench.cure.rows import Row, State
-from workbench.bench.zoo.jobs import worked
+from workbench.bench.zoo.jobs import attempted, select, studied
 from workbench.bench.zoo.ledger import Ledger
 from workbench.bench.zoo.recipes import Recipe
 from workbench.bench.zoo.rows import BUILD
-from workbench.errors import BadSettings, Unacceptable, unknown
+from workbench.errors import Unacceptable
 from workbench.hunt import hunt
 from workbench.prompts import Prompts
 from workbench.retrain import Step, retrain
@@ -23,7 +23,7 @@ from workbench.store import digest_of
 if TYPE_CHECKING:
     from toy_models import Organism
 
-FAMILIES = ("date", "password", "ordered", "graft", "trained", "two backdoors", "product")
+FAMILIES = ("date", "password", "ordered", "graft", "trained", "two backdoors", "product", "free", "switch-trained")
 """How the names of families begin whose organisms are retrained: those with a backdoor and a switch."""
 SEEDS = 5
 """Runs of the default arm on each organism; the others run once."""
@@ -115,15 +115,7 @@ def planned(
     Raises UnknownName for an arm or a family that there is not, BadSettings for fewer than one seed.
     """
     suited = [r for r in recipes if r.family.startswith(FAMILIES) and r.settings.get("planted", True)]
-    known = dict.fromkeys(recipe.family for recipe in suited)
-    for kind, given, there in (("arm", arms, ARMS), ("family", families, known)):
-        for name in given:
-            if name not in there:
-                raise unknown(kind, name, there, "Choose one of them.")
-    if seeds < 1 or (limit is not None and limit < 1):
-        raise BadSettings(f"expected at least one seed, and a limit of at least 1, got {seeds} and {limit}.")
-    chosen = [r for family in families or known for r in [r for r in suited if r.family == family][:limit]]
-    return Plan(tuple(chosen), tuple(arms or ARMS), seeds)
+    return Plan(select(suited, arms or ARMS, ARMS, families, seeds, limit), tuple(arms or ARMS), seeds)
 
 
 def study(plan: Plan, ledger: Ledger[Row], workers: int = 1, do: Callable[[Job], Row] | None = None) -> Iterator[Row]:
@@ -131,33 +123,12 @@ def study(plan: Plan, ledger: Ledger[Row], workers: int = 1, do: Callable[[Job],
 
     do: what does a job. A job that fails or whose process dies gives a row with the error, and the study goes on.
     """
-    if workers < 1:
-        raise BadSettings(f"expected at least one worker, got {workers}.")
-    do = done if do is None else do
-    made_with = {}
-    for row in worked(plan.builds(), ledger, workers, do):
-        if not row.error:
-            made_with[row.recipe.key] = row.made_with
-        yield row
-    yield from worked(plan.runs(made_with), ledger, workers, do)
+    yield from studied(plan.builds(), plan.runs, ledger, workers, done if do is None else do)
 
 
 def done(job: Job) -> Row:
     """The row of a job, done in this process in one thread; one with the error where something is raised."""
-    import torch
-
-    torch.set_num_threads(1)
-    try:
-        return _built(job) if job.arm == BUILD else _retrained(job)
-    except Exception as error:
-        return replace(job.empty_row, error=f"{type(error).__name__}: {error}")
-
-
-def _built(job: Job) -> Row:
-    try:
-        return replace(job.empty_row, made_with=job.recipe.first_acceptable().seed)
-    except Unacceptable as error:
-        return replace(job.empty_row, error=f"not built: {error}")
+    return attempted(job, _retrained)
 
 
 def _retrained(job: Job) -> Row:

@@ -1,7 +1,7 @@
 """Jobs: which arm looks at which organism with which seed, done in any order and once only, each into a row."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,19 +97,27 @@ def planned(
     """
     from workbench.bench.zoo.arms import ARMS
 
+    chosen = select(recipes, arms or ARMS, ARMS, families, seeds, limit)
+    return Plan(chosen, tuple(arms or ARMS), tuple(range(seeds)))
+
+
+def select(
+    recipes: Sequence[Recipe],
+    arms: Iterable[str],
+    there: Iterable[str],
+    families: Sequence[str],
+    seeds: int,
+    limit: int | None,
+) -> tuple[Recipe, ...]:
+    """The recipes of these families, or of all; arms must be among those that are there. Raises as `planned` does."""
     known = dict.fromkeys(recipe.family for recipe in recipes)
-    for kind, given, there in (("arm", arms, ARMS), ("family", families, known)):
+    for kind, given, names in (("arm", arms, there), ("family", families, known)):
         for name in given:
-            if name not in there:
-                raise unknown(kind, name, there, "Choose one of them.")
+            if name not in names:
+                raise unknown(kind, name, names, "Choose one of them.")
     if seeds < 1 or (limit is not None and limit < 1):
         raise BadSettings(f"expected at least one seed, and a limit of at least 1, got {seeds} and {limit}.")
-    chosen = [
-        recipe
-        for family in (families or known)
-        for recipe in [recipe for recipe in recipes if recipe.family == family][:limit]
-    ]
-    return Plan(tuple(chosen), tuple(arms or ARMS), tuple(range(seeds)))
+    return tuple(r for family in families or known for r in [r for r in recipes if r.family == family][:limit])
 
 
 def study(plan: Plan, ledger: Ledger[Row], workers: int = 1, do: Do | None = None) -> Iterator[Row]:
@@ -117,15 +125,25 @@ def study(plan: Plan, ledger: Ledger[Row], workers: int = 1, do: Do | None = Non
 
     do: what does a job. A job that fails or whose process dies gives a row with the error, and the study goes on.
     """
+    yield from studied(plan.builds(), plan.looks, ledger, workers, done if do is None else do)
+
+
+def studied(
+    builds: Sequence[Any],
+    rest: Callable[[dict[str, int]], Sequence[Any]],
+    ledger: Ledger[Any],
+    workers: int,
+    do: Callable[[Any], Any],
+) -> Iterator[Any]:
+    """Rows of any study: builds, and then `rest` of what could be built, given the accepted seed by a recipe's key."""
     if workers < 1:
         raise BadSettings(f"expected at least one worker, got {workers}.")
-    do = done if do is None else do
     made_with = {}
-    for row in worked(plan.builds(), ledger, workers, do):
+    for row in worked(builds, ledger, workers, do):
         if not row.error:
             made_with[row.recipe.key] = row.made_with
         yield row
-    yield from worked(plan.looks(made_with), ledger, workers, do)
+    yield from worked(rest(made_with), ledger, workers, do)
 
 
 def worked(jobs: Sequence[Any], ledger: Ledger[Any], workers: int, do: Callable[[Any], Any]) -> Iterator[Any]:
@@ -145,22 +163,27 @@ def worked(jobs: Sequence[Any], ledger: Ledger[Any], workers: int, do: Callable[
 
 def done(job: Job) -> Row:
     """The row of a job, done in this process in one thread; one with the error where something is raised."""
+    return attempted(job, _looked)
+
+
+def attempted(job: Any, work: Callable[[Any], Any]) -> Any:
+    """The row of a job of any kind: built where that is the job, else what `work` gives."""
     import torch
 
     torch.set_num_threads(1)
     try:
-        return _built(job) if job.arm == BUILD else _looked(job)
+        return _built(job) if job.arm == BUILD else work(job)
     except Exception as error:
         return replace(job.empty_row, error=f"{type(error).__name__}: {error}")
 
 
-def _built(job: Job) -> Row:
+def _built(job: Any) -> Any:
     began = time.process_time()
     try:
-        made_with = job.recipe.first_acceptable().seed
+        row = replace(job.empty_row, made_with=job.recipe.first_acceptable().seed)
     except Unacceptable as error:
-        return replace(job.empty_row, error=f"not built: {error}", cpu=time.process_time() - began)
-    return replace(job.empty_row, made_with=made_with, cpu=time.process_time() - began)
+        row = replace(job.empty_row, error=f"not built: {error}")
+    return replace(row, cpu=time.process_time() - began)
 
 
 def _looked(job: Job) -> Row:
