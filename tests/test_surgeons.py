@@ -53,6 +53,20 @@ def test_the_sweep_finds_the_neuron_that_was_put_there() -> None:
     assert len({f.neurons for f in found}) == 3
 
 
+def test_the_sweep_looks_at_most_edits_on_few_prompts_only() -> None:
+    surgeon = NeuronSweep(doses=(0.5, 1.0), shortlist=3, glance=2, prompts=6, keep=1)
+    view, seen = View(switched(), "L2.mlp.post", questions()), []
+    rough = NeuronSweep._rough
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            NeuronSweep, "_rough", lambda s, v, g, n, d: seen.append((len(v.prompts), len(n))) or rough(s, v, g, n, d)
+        )
+        bound = L2Ball(2.0).bind(switched(), [view.site], questions())
+        ((edit,),) = surgeon.search(view, Target.token(TOKEN), bound, torch.Generator())
+    assert seen == [(2, 4 * view.width), (6, view.width)]
+    assert edit.neurons == (NEURON,)
+
+
 def test_the_sweep_takes_the_smallest_dose_that_does_as_well_as_the_best() -> None:
     (found,) = proposals(NeuronSweep(keep=1, doses=(0.05, 0.5, 1.0)), "L2.mlp.post")
     sizes = {dose: proposals(NeuronSweep(keep=1, doses=(dose,)), "L2.mlp.post")[0] for dose in (0.05, 0.5, 1.0)}

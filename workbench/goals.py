@@ -38,7 +38,10 @@ class GradedGoal(Goal, Protocol):
     """A Goal that says how surely a behaviour was elicited, not only whether."""
 
     def score(self, logits: Logits, stretched: Logits, clean_logits: CleanLogits, answers: Answers) -> PerEdit:
-        """How surely each edit elicits it, in [0, 1]; `stretched` are the logits under edits `STRETCH` as large."""
+        """How surely each edit elicits it, in [0, 1]; `stretched` are the logits under edits `STRETCH` as large.
+
+        Never more than with `logits` themselves as `stretched`: a behaviour that lasts is the surest.
+        """
         ...
 
 

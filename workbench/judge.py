@@ -91,7 +91,7 @@ class Judge:
         rows = rescale(allowed, allowed.scatter(CONTROLS, self.generator), self.budget.size(edits))
         where = torch.zeros(length, 1)
         where[list(range(length) if first.positions is None else first.positions)] = 1.0
-        return float(view.scores(rows[:, None] * where, self.goal).max())
+        return view.best_score(rows[:, None] * where, self.goal)
 
 
 def _portrait(

@@ -167,6 +167,27 @@ def test_chunks_change_nothing(rows: int, kind: str) -> None:
 
 
 @settings(max_examples=10)
+@given(st.integers(1, 12), st.floats(0.01, 20), st.sampled_from((HiddenBehaviour(), UntargetedLoss())))
+def test_the_best_score_is_the_largest_of_all(edits: int, size: float, goal: Goal) -> None:
+    view = View(toy(), "L1.resid_post", some_prompts())
+    deltas = size * noise(edits, view.width, seed=edits)
+    assert view.best_score(deltas, goal) == pytest.approx(float(view.scores(deltas, goal).max()), abs=1e-6)
+
+
+def test_the_best_score_takes_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, stretched = View(toy(), "L1.resid_post", some_prompts()), []
+    scores = view.scores
+
+    def counted(deltas: Any, goal: Goal, *, stretch: bool = True) -> Tensor:
+        stretched.extend([stretch] * len(next(iter(deltas.values())) if isinstance(deltas, dict) else deltas))
+        return scores(deltas, goal, stretch=stretch)
+
+    monkeypatch.setattr(view, "scores", counted)
+    assert view.best_score(torch.zeros(32, view.width), HiddenBehaviour()) == 0.0
+    assert (stretched.count(False), stretched.count(True)) == (32, 0)
+
+
+@settings(max_examples=10)
 @given(st.integers(1, 9), positions(), st.lists(st.sampled_from(KINDS), min_size=1, max_size=2, unique=True))
 def test_a_view_of_the_first_prompts_gives_their_logits(
     count: int, at: tuple[int, ...] | None, kinds: list[str]

@@ -48,6 +48,12 @@ def test_scores_lie_between_nought_and_one_and_losses_are_finite(
     assert loss.isfinite().all()
 
 
+@given(goals, seeds, st.floats(0, 50))
+def test_nothing_scores_more_than_what_lasts(goal: GradedGoal, seed: int, confidence: float) -> None:
+    logits, stretched, clean, answers = random_case(seed, confidence)
+    assert (goal.score(logits, stretched, clean, answers) <= goal.score(logits, logits, clean, answers)).all()
+
+
 @given(goals, seeds, st.permutations(range(5)))
 def test_stacked_edits_are_judged_apart(goal: GradedGoal, seed: int, order: list[int]) -> None:
     logits, stretched, clean, answers = random_case(seed, 2.0)

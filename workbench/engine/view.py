@@ -23,6 +23,7 @@ Stack = Float[Tensor, "edit width"] | Float[Tensor, "edit pos width"] | Joint
 _AnyStack = TypeVar("_AnyStack", Tensor, Joint)
 _EXACT = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _PROBED = 8  # prompts on which two ways of running are compared
+_STRETCHED = 4  # edits that are stretched at a time while the best is looked for
 _GOAL_COPIES = 6  # tensors as large as its logits that a Goal may make
 
 
@@ -108,6 +109,18 @@ class View:
             return grade(goal, doses[0], doses[-1], self.clean_logits, self.answers)
 
         return self._over(self._parts(deltas), graded, doses=(1.0, STRETCH) if stretch else (1.0,))
+
+    def best_score(self, deltas: Stack, goal: Goal) -> float:
+        """The largest of `scores`, from fewer runs: only those are stretched that could still be it (branch and bound)."""
+        parts = self._parts(deltas)
+        bounds = self.scores(deltas, goal, stretch=False)
+        best = 0.0
+        for some in bounds.argsort(descending=True).split(_STRETCHED):
+            if bounds[some[0]] <= best:
+                break
+            chosen = dict(zip(self.sites, (part[some] for part in parts), strict=True))
+            best = max(best, float(self.scores(chosen, goal).max()))
+        return best
 
     def stack(self, proposals: Sequence[Sequence[Edit]]) -> Joint:
         """Proposals of one or several Edits at this View's sites, as a stack; only where no positions are chosen."""

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from workbench.agent import Agent
 from workbench.budgets import Bound
 from workbench.edits import Edit
 from workbench.engine import View, over_singles, single, slopes, strongest
+from workbench.engine.neurons import Doses, Neurons
 from workbench.errors import BadSettings
 from workbench.geometry import on_device
 from workbench.goals import Goal
@@ -24,18 +25,20 @@ class NeuronSweep:
     """Every neuron of a site at every dose, as in ABS (Liu et al. 2019), doses as shares of the budget's radius.
 
     Because doses are sizes of what a neuron writes, a neuron with tiny output weights is pushed as hard as any other.
-    All are scored on the first `prompts` of the Surgeon's prompts, without the plateau; the best `shortlist` are scored
-    in full on all of them, and the best `keep` neurons are proposed, each at its smallest dose within .1 of its best
-    score. screen: for wide models, the share of neurons to look at, chosen by the slope of the Goal's loss, which a
-    switch behind a saturated gate escapes.
+    All are scored on the first `glance` of the Surgeon's prompts and the better quarter of them on the first `prompts`,
+    both without the plateau (successive halving, Karnin et al. 2013); the best `shortlist` are scored in full on all,
+    and the best `keep` neurons are proposed, each at its smallest dose within .1 of its best score. screen: for wide
+    models, the share of neurons to look at, chosen by the slope of the Goal's loss, which a switch behind a saturated
+    gate escapes.
     """
 
     doses: tuple[float, ...] = (0.15, 0.25, 0.4, 0.65, 1.0)
     signs: tuple[int, ...] = (1, -1)
-    shortlist: int = 48
+    shortlist: int = 24
     keep: int = 3
     screen: float | None = None
     prompts: int = 12
+    glance: int = 4
 
     def __post_init__(self) -> None:
         if not self.doses or min(self.doses) <= 0 or max(self.doses) > 1:
@@ -44,8 +47,9 @@ class NeuronSweep:
             raise BadSettings(f"expected signs among 1 and -1, got {self.signs}.")
         if self.shortlist < 1 or self.keep < 1:
             raise BadSettings(f"expected at least one to keep, got shortlist {self.shortlist} and keep {self.keep}.")
-        if self.prompts < 1:
-            raise BadSettings(f"expected at least one prompt to sweep on, got {self.prompts}.")
+        if self.prompts < 1 or self.glance < 1:
+            got = f"prompts {self.prompts} and glance {self.glance}"
+            raise BadSettings(f"expected at least one prompt to sweep on, got {got}.")
         if self.screen is not None and not (isinstance(self.screen, int | float) and 0 < self.screen <= 1):
             raise BadSettings(f"expected the share of neurons to screen in (0, 1] or None, got {self.screen!r}.")
 
@@ -58,15 +62,19 @@ class NeuronSweep:
         neurons, doses = self._pairs(view, goal, budget)
         if not len(neurons):
             return
-        swept = view.on_first(self.prompts)
-        rough = over_singles(neurons, doses, view.width, lambda deltas: swept.scores(deltas, goal, stretch=False))
-        short = rough.topk(min(self.shortlist, len(rough))).indices
-        deltas = single(neurons[short], doses[short], view.width)
+        for prompts, most in ((self.glance, max(self.shortlist, len(neurons) // 4)), (self.prompts, self.shortlist)):
+            best = self._rough(view.on_first(prompts), goal, neurons, doses).topk(min(most, len(neurons))).indices
+            neurons, doses = neurons[best], doses[best]
+        deltas = single(neurons, doses, view.width)
         scores = view.scores(deltas, goal)
         for index in _smallest_of_the_best(deltas, scores, budget, view.site, self.keep):
             yield from ((edit,) for edit in view.edits(deltas[index][None]))
 
-    def _pairs(self, view: View, goal: Goal, budget: Bound) -> tuple[Int64[Tensor, "edit"], Float[Tensor, "edit"]]:
+    def _rough(self, view: View, goal: Goal, neurons: Neurons, doses: Doses) -> Float[Tensor, "edit"]:
+        """Scores of one-neuron edits on the View's prompts, without the plateau."""
+        return over_singles(neurons, doses, view.width, lambda deltas: view.scores(deltas, goal, stretch=False))
+
+    def _pairs(self, view: View, goal: Goal, budget: Bound) -> tuple[Neurons, Doses]:
         """One neuron and one dose each, dose after dose; neurons that write nothing are left out."""
         units = full_doses(view, on_device(budget.at(view.site), view.agent.device))
         neurons = (units > 0).nonzero().flatten()
