@@ -28,6 +28,14 @@ def test_organisms_are_built_first_and_those_that_are_not_are_left_out() -> None
     assert rows[3].made_with == 50  # the seed that was accepted is the one that is hunted
 
 
+def test_a_family_is_done_before_the_next_is_begun() -> None:
+    plan = Plan((recipe("one", 4), recipe("two", 5), recipe("one", 6)), ("default",))
+    rows = [(row.family, row.arm) for row in study(plan, Ledger(None, Row), do=fake)]
+    assert rows == [
+        (family, arm) for family, n in (("one", 2), ("two", 1)) for arm in (BUILD, "default") for _ in range(n)
+    ]
+
+
 def test_nothing_is_done_twice(tmp_path: Path) -> None:
     plan, path = Plan((FINE, UNBUILT, FAILS), ("default",), (0, 1)), tmp_path / "rows.jsonl"
     asked: list[Job] = []

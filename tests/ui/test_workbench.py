@@ -2,15 +2,18 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
 from ipywidgets.widgets.widget import Widget, _instances
 
+import toy_models
 import workbench as wb
 from tests.drawn import EVIL
-from tests.toys import boot, some_prompts, toy
+from tests.toys import boot, edit_at, noise, some_prompts, toy
 from workbench.agent import Agent, Vocabulary
+from workbench.errors import BadSettings
 from workbench.ui import cells
 
 HOSTILE = (EVIL, "<img src=x onerror=alert(1)>", "\u202etxet\u202c", "a\x00b", "x" * 10_000, "</style>", "${1}", "`")
@@ -54,6 +57,51 @@ def test_twenty_runs_of_the_cell_leave_no_thread_observer_or_widget(monkeypatch:
         workbench = bench()
     assert (len(_instances), threading.active_count(), workbench.session.watchers) == first
     assert [session.watchers for session in old] == [0] * 20
+    workbench.close()
+
+
+def test_another_subject_takes_the_place_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    handle = SimpleNamespace(update=lambda data, raw: shown.append(data["text/html"]))
+    monkeypatch.setattr("workbench.ui.saved.display", lambda *_, display_id=False, **__: handle if display_id else None)
+    monkeypatch.setattr("workbench.ui.panel.display", lambda *_, **__: None)
+    workbench = bench()
+    workbench._ipython_display_()
+    first, box, counted = workbench.session, workbench.box, len(_instances)
+    workbench.session.edit((edit_at("L1.mlp.post", noise(40)),))
+    workbench.heatmap.draw_button.click()
+    workbench.open(organism := toy_models.load("rutile"))
+    assert workbench.session.agent is organism.agent
+    assert workbench.box is box
+    assert [panel.frame.box for panel in workbench.panels.values()] == list(box.children)
+    assert (first.watchers, workbench.session.watchers > 0) == (0, True)
+    assert all(panel.frame.title in page for panel, page in zip(workbench.panels.values(), shown[-8:], strict=True))
+    assert workbench.session.edits == ()
+    assert list(workbench.session.shared.checkpoints) == [first.agent.name]
+    assert len(_instances) < counted * 1.5
+    with pytest.raises(BadSettings):
+        workbench.open(toy())  # prompts are missing
+    assert workbench.session.agent is organism.agent
+    workbench.close()
+
+
+def test_the_zoo_opens_what_it_has_loaded_in_all_panels() -> None:
+    workbench = bench()
+    zoo = workbench.zoo
+    assert zoo.open_button.disabled
+    zoo.open_button.click()
+    assert "expected an organism" in zoo.frame.error.text
+    zoo.filter.value, zoo.cards.chosen = "rutile", 0
+    zoo.run()
+    assert not zoo.open_button.disabled
+    zoo.open_button.click()
+    organism = workbench.session.organism
+    assert organism is not None
+    assert organism is zoo.organism
+    assert workbench.zoo is not zoo
+    assert workbench.zoo.open_button.disabled
+    assert not organism.opened
+    assert 'organism = toy_models.load("rutile")' in workbench.surgeon.code()
     workbench.close()
 
 

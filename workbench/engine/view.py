@@ -111,7 +111,7 @@ class View:
         return self._over(self._parts(deltas), graded, doses=(1.0, STRETCH) if stretch else (1.0,))
 
     def best_score(self, deltas: Stack, goal: Goal) -> float:
-        """The largest of `scores`, from fewer runs: only those are stretched that could still be it (branch and bound)."""
+        """The largest of `scores` from fewer runs: only what could still have it is stretched (branch and bound)."""
         parts = self._parts(deltas)
         bounds = self.scores(deltas, goal, stretch=False)
         best = 0.0

@@ -144,6 +144,14 @@ class Frame:
         self.error.text = ""
         self.job = Job(steps, told=self.handler(news, anew=False), turns=self.session.turns)
 
+    def give_way(self, panel: Panel) -> None:
+        """Close, and let the other panel have the place of the saved view in the notebook."""
+        saved, self.saved = self.saved, None
+        self.close()
+        if saved is not None:
+            panel.frame.saved = saved
+            saved.turn(lambda: still(panel))
+
     def close(self) -> None:
         """End the job, the watching and every widget, those inside others too."""
         if self.saved is not None:

@@ -24,6 +24,11 @@ class Saved:
         if self._handle is not None:
             self._handle.update(self._data(), raw=True)
 
+    def turn(self, html: Callable[[], str]) -> None:
+        """Show something else at the same place from now on."""
+        self._html = html
+        self.refresh()
+
     def end(self) -> None:
         """Leave it as it is from now on."""
         self._handle = None

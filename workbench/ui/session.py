@@ -76,15 +76,23 @@ Watcher = Callable[[str], None]
 class Session:
     """An Agent with prompts, and what the panels on it share.
 
-    subject: an Organism, or an Agent with prompts. Panels read `shared`, put changes with `put`, and learn of them by
-    `watch`; watchers are called in the thread that made the change. Raises BadSettings for another subject.
+    subject: an Organism, or an Agent with prompts. code: Python that makes an Organism that is not shipped. Panels read
+    `shared`, put changes with `put`, and learn of them by `watch`; watchers are called in the thread that made the
+    change. Raises BadSettings for another subject.
     """
 
     def __init__(
-        self, subject: Organism | Agent, prompts: Prompts | None = None, *, count: int = PROMPTS, seed: int = 0
+        self,
+        subject: Organism | Agent,
+        prompts: Prompts | None = None,
+        *,
+        count: int = PROMPTS,
+        seed: int = 0,
+        code: str = "",
     ) -> None:
         self.organism = subject if isinstance(subject, Organism) else None
         self.agent = _agent_of(subject)
+        self._made = code
         self._drawn = (count, seed) if prompts is None and self.organism is not None else None
         self.prompts = _prompts_of(self.organism, prompts, count, seed)
         self.agent.check(self.prompts)
@@ -209,7 +217,7 @@ class Session:
             return ["# agent, prompts: those that the workbench was opened with"]
         shipped = self.organism.name in toy_models.names()
         load = f'organism = toy_models.load("{self.organism.name}")'
-        first = load if shipped else "# organism: the one that the workbench was opened with"
+        first = load if shipped else self._made or "# organism: the one that the workbench was opened with"
         drawn = "# prompts: those that the workbench was opened with"
         if self._drawn is not None:
             drawn = f"prompts = organism.prompts({self._drawn[0]}, seed={self._drawn[1]})"

@@ -41,7 +41,7 @@ class Workbench:
 
     subject: an Organism, or an Agent with `prompts`. count, seed: how many benign prompts are drawn of an Organism, and
     how. Each panel is an attribute, works alone as well, and can be run and read without a browser; `session` holds
-    what they share. Running the cell again closes what its last run opened.
+    what they share. `open` puts another subject on the bench. Running the cell again closes what its last run opened.
     """
 
     picker: Picker
@@ -56,12 +56,40 @@ class Workbench:
     def __init__(
         self, subject: Organism | Agent, prompts: Prompts | None = None, *, count: int = PROMPTS, seed: int = 0
     ) -> None:
-        self.session = Session(subject, prompts, count=count, seed=seed)
-        self.panels: dict[str, Panel] = {name: kind(self.session) for name, kind in PANELS.items()}
+        self.panels: dict[str, Panel] = {}
+        self.box = widgets.VBox()
+        self._lay_out(Session(subject, prompts, count=count, seed=seed))
+        opened(self)
+
+    def open(
+        self,
+        subject: Organism | Agent,
+        prompts: Prompts | None = None,
+        *,
+        count: int = PROMPTS,
+        seed: int = 0,
+        code: str = "",
+    ) -> None:
+        """All panels on another Organism or Agent, at the same place in the notebook; see Session for `code`.
+
+        What was found on the one before is closed with its panels. Its Agent stays among the checkpoints, so that an
+        edit can be replayed on it. Raises BadSettings before anything is closed.
+        """
+        session, last = Session(subject, prompts, count=count, seed=seed, code=code), self.session
+        if session.agent is not last.agent:
+            session.put(checkpoints={last.agent.name: last.agent})
+        self._lay_out(session)
+
+    def _lay_out(self, session: Session) -> None:
+        """Panels on this session, in place of those there were."""
+        old, self.session = self.panels, session
+        self.panels = {name: kind(session) for name, kind in PANELS.items()}
         for name, panel in self.panels.items():
             setattr(self, name, panel)
-        self.box = widgets.VBox([panel.frame.box for panel in self.panels.values()])
-        opened(self)
+        self.zoo.open_with(lambda organism, code: self.open(organism, code=code))
+        self.box.children = [panel.frame.box for panel in self.panels.values()]
+        for name, panel in old.items():
+            panel.frame.give_way(self.panels[name])
 
     @property
     def state(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The Zoo panel: organisms as cards, loaded or planted; the answer key stays sealed until a hypothesis is scored."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,8 @@ class Zoo(Shown):
         self.about, self.answer = Note(kind="hint"), Note(kind="hint")
         self.filter = widgets.Text(placeholder="name, task or size", layout={"width": "180px"})
         self.load_button = _button("Load", primary=True)
+        self.open_button = _button("Open in all panels", wide=150)
+        self._open: Callable[[Organism, str], None] | None = None
         self._planting()
         self._guessing()
         handler = self.frame.handler
@@ -53,7 +55,8 @@ class Zoo(Shown):
         self.load_button.on_click(handler(lambda _: self.load()))
         self.build_button.on_click(handler(lambda _: self.build()))
         self.guess_button.on_click(handler(lambda _: self.submit()))
-        head = [self.filter, self.load_button]
+        self.open_button.on_click(handler(lambda _: self.open()))
+        head = [self.filter, self.load_button, self.open_button]
         self.frame.fill(self.cards, self.about, self.plant_box, self.guess_box, self.answer, head=head)
         self.frame.watch(lambda _: self._place(), "selection")
         self._list()
@@ -99,6 +102,11 @@ class Zoo(Shown):
         """The one at hand: the session's own at first, then what was loaded or planted."""
         return None if self.held is None else self.held.organism
 
+    def open_with(self, opener: Callable[[Organism, str], None]) -> None:
+        """How to put an organism, and the code that gets it, on the bench that the panel is part of."""
+        self._open = opener
+        self._say()
+
     # --- looking and getting ----------------------------------------------------------------------------
 
     def _list(self) -> None:
@@ -120,6 +128,16 @@ class Zoo(Shown):
     def build(self) -> None:
         """Plant an organism in the background, or take it from the cache."""
         self.frame.start(self._built, self._got)
+
+    def open(self) -> None:
+        """Put the organism at hand on the whole bench. Raises BadSettings where it is there, or where no bench is."""
+        if not self._can_open or self.held is None or self._open is None:
+            raise BadSettings("expected an organism that the other panels do not show yet. Load or plant one first.")
+        self._open(self.held.organism, self.held.code)
+
+    @property
+    def _can_open(self) -> bool:
+        return self._open is not None and self.held is not None and self.held.organism is not self.session.organism
 
     def run(self) -> None:
         """See Panel: load the chosen organism; without one, say what is at hand."""
@@ -153,9 +171,8 @@ class Zoo(Shown):
         """What is at hand, and how its hypothesis was scored."""
         held, scored = self.held, self.scored
         self.frame.news.text = "No organism is at hand: load one." if held is None else _card(held.organism)
-        self.about.text = (
-            "" if held is None or not held.code else f"{held.code}; wb.Workbench(organism) opens its panels"
-        )
+        self.about.text = "" if held is None or not held.code else f"{held.code}; workbench.open(organism) shows it"
+        self.open_button.disabled = not self._can_open
         self.answer.text = "" if scored is None or held is None else _answer(held.organism, scored[1])
 
     # --- the hypothesis ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from workbench.agent import Agent
 from workbench.bench.cure.arms import ARMS, DEFAULT, GRADIENTS, POISON
 from workbench.bench.cure.evidence import HUNTED, Poisoned, gathered, state, switches_of
 from workbench.bench.cure.rows import Row, State
-from workbench.bench.zoo.jobs import attempted, select, studied
+from workbench.bench.zoo.jobs import attempted, by_family, select, studied
 from workbench.bench.zoo.ledger import Ledger
 from workbench.bench.zoo.recipes import Recipe
 from workbench.bench.zoo.rows import BUILD
@@ -123,7 +123,8 @@ def study(plan: Plan, ledger: Ledger[Row], workers: int = 1, do: Callable[[Job],
 
     do: what does a job. A job that fails or whose process dies gives a row with the error, and the study goes on.
     """
-    yield from studied(plan.builds(), plan.runs, ledger, workers, done if do is None else do)
+    for part in by_family(plan):
+        yield from studied(part.builds(), part.runs, ledger, workers, done if do is None else do)
 
 
 def done(job: Job) -> Row:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from workbench.bench.zoo.ledger import Ledger
 from workbench.bench.zoo.recipes import Recipe
@@ -13,6 +13,7 @@ from workbench.errors import BadSettings, Unacceptable, unknown
 from workbench.store import digest_of
 
 Do = Callable[["Job"], Row]
+AnyPlan = TypeVar("AnyPlan", bound=Any)  # one of this study's, or of another with `recipes`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,15 @@ def study(plan: Plan, ledger: Ledger[Row], workers: int = 1, do: Do | None = Non
 
     do: what does a job. A job that fails or whose process dies gives a row with the error, and the study goes on.
     """
-    yield from studied(plan.builds(), plan.looks, ledger, workers, done if do is None else do)
+    for part in by_family(plan):
+        yield from studied(part.builds(), part.looks, ledger, workers, done if do is None else do)
+
+
+def by_family(plan: AnyPlan) -> Iterator[AnyPlan]:
+    """The plan in parts, one family after the other, so that a study broken off has whole lines of its tables."""
+    families = dict.fromkeys(recipe.family for recipe in plan.recipes)
+    parts = [tuple(r for r in plan.recipes if r.family == family) for family in families]
+    yield from (replace(plan, recipes=part) for part in parts or [()])
 
 
 def studied(
