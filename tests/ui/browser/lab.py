@@ -152,10 +152,19 @@ class Notebook:
         page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
         if page.locator(".jp-FileBrowser").is_visible():
             notebook.execute("application:toggle-left-area")
-        notebook.execute("apputils:change-theme", {"theme": f"JupyterLab {theme.title()}"})
-        bright = "true" if theme == "light" else "false"
-        page.wait_for_selector(f"body[data-jp-theme-light='{bright}']", state="attached")
+        notebook.turn(theme)
         return notebook
+
+    def turn(self, theme: str) -> None:
+        """Take the theme `light` or `dark`."""
+        self.execute("apputils:change-theme", {"theme": f"JupyterLab {theme.title()}"})
+        bright = "true" if theme == "light" else "false"
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{bright}']", state="attached")
+
+    def save(self) -> None:
+        """Save it as somebody does, and wait until it is written."""
+        self.page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+        self.page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
 
     def _guarded(self, route: Any) -> None:
         host = urlparse(route.request.url).hostname or ""

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.ui.browser.gestures import panel, still
 from tests.ui.browser.lab import Lab, Notebook
-from tests.ui.browser.test_story import OPEN, panel, still
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 SLACK = 4.0
 """A machine that does other work at the same time may take so many times as long."""
+OPEN = [
+    "import toy_models, workbench as wb",
+    "workbench = wb.Workbench(toy_models.load('rutile'))\nworkbench",
+]
 LARGE = """
 import numpy as np
 from workbench.ui.canvas import Canvas, Sheet
@@ -67,7 +71,7 @@ def stop_time(page: Page, surgeon: Any) -> float:
 
 
 def test_a_hunt_leaves_the_kernel_free_and_stops_when_told(lab: Lab, browser: Browser) -> None:
-    lab.write("busy.ipynb", [*OPEN[:2], "1 + 1"])
+    lab.write("busy.ipynb", [*OPEN, "1 + 1"])
     notebook = Notebook.open(browser, lab, "busy.ipynb")
     notebook.run_all()
     surgeon = panel(notebook.page, "Surgeon")
