@@ -48,7 +48,7 @@ def hunt_and_stop(surgeon: Locator) -> None:
     surgeon.get_by_label("search", exact=True).select_option("the usual three")
     surgeon.get_by_label("sites", exact=True).select_option("the selected sites")
     press(surgeon, "Run")
-    expect(surgeon.locator("tbody tr").first).to_be_visible(timeout=60_000)
+    expect(surgeon.locator(NEWS)).to_contain_text("best so far", timeout=60_000)
     press(surgeon, "Stop")
     expect(surgeon.locator(NEWS)).to_contain_text("no verdict", timeout=5000)
     choose_first(surgeon)
@@ -82,14 +82,21 @@ def draw_and_click(heatmap: Locator) -> None:
     expect(heatmap.locator(".latw-said")).not_to_have_text(before or "")
 
 
-def undo_on_the_bench(bench: Locator) -> None:
-    """The edit that was clicked is tried on the bench; undone, the one before is."""
-    expect(bench.locator(NEWS)).to_contain_text("of the answers change", timeout=20_000)
-    edited = bench.locator(".latw-hint").first.text_content() or ""
-    assert "Edit at L" in edited
+def what_is_edited(bench: Locator) -> str:
+    """What the bench says of the current edit, tried again."""
+    press(bench, "Try")
+    bench.page.wait_for_timeout(1500)
+    expect(bench.locator(".latw-hint").first).to_contain_text("Edit at L", timeout=20_000)
+    return bench.locator(".latw-hint").first.text_content() or ""
+
+
+def undo_on_the_bench(bench: Locator, before: str) -> None:
+    """The two edits that were loaded since are tried on the bench; undone, the one before is."""
+    expect(bench.locator(".latw-hint").first).not_to_have_text(before, timeout=20_000)
+    expect(bench.locator(NEWS)).to_contain_text("of the answers change")
     press(bench, "Undo")
     press(bench, "Undo")
-    expect(bench.locator(".latw-hint").first).not_to_have_text(edited, timeout=20_000)
+    expect(bench.locator(".latw-hint").first).to_have_text(before, timeout=20_000)
 
 
 def retrain_and_hunt_again(retrain: Locator, steps: int) -> None:
@@ -114,7 +121,7 @@ def open_another(page: Page, name: str) -> None:
     press(zoo, "Load")
     expect(zoo.locator(NEWS)).to_contain_text(f"{name}: ", timeout=30_000)
     press(zoo, "Open in all panels")
-    expect(panel(page, "Surgeon").locator("tbody tr")).to_have_count(0)
+    expect(panel(page, "Surgeon").locator("tbody tr")).to_have_count(0, timeout=30_000)
     expect(panel(page, "Zoo").locator(NEWS)).to_contain_text("the answer key is sealed", timeout=30_000)
 
 
