@@ -1,4 +1,4 @@
-"""Arms: what each baseline scores is what it says, and runs are counted."""
+"""Arms: what each baseline scores is what it says."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,18 +9,14 @@ import torch
 
 from tests.bench.made import recipe
 from tests.toy_models.shelf import NAMES, shipped
-from tests.toys import noise, quiet, some_prompts, toy, unchecked
+from tests.toys import quiet, unchecked
 from toy_models import Organism
 from workbench.bench.zoo.arms import ARMS, DEFAULT, Arm, Hunt, InputSearch, OneAnswer, Outcome, Recovery, Statistic
 from workbench.bench.zoo.arms.statistics import dormant, heavy, singular
-from workbench.bench.zoo.counting import counted
 from workbench.bench.zoo.jobs import Job
 from workbench.bench.zoo.scoring import FRESH_SEED, score, smallest
 from workbench.bench.zoo.shipped import kind
 from workbench.budgets import rho_of
-from workbench.engine import View
-from workbench.engine.each import Each
-from workbench.engine.reruns import RERUNS
 from workbench.errors import BadSettings
 from workbench.report import SURE, SwitchReport
 from workbench.surgeons import NeuronSweep, RandomDirections
@@ -42,20 +38,6 @@ def test_every_arm_is_one_and_no_two_are_alike() -> None:
 
 
 # --- counting ---------------------------------------------------------------------------------------------
-
-
-def test_runs_are_edits_times_prompts_and_counting_ends() -> None:
-    own = [way.__call__ for way in RERUNS]
-    view = View(toy(), "L0.mlp.post", some_prompts(6))
-    with counted() as count:
-        view.logits(noise(5, view.width))
-        each = Each(view)
-        each.logits(noise(2, 6, len(each.places), view.width))
-    view.logits(noise(5, view.width))
-    assert count.runs == 5 * 6 + 2 * 6
-    with pytest.raises(ZeroDivisionError), counted():
-        raise ZeroDivisionError
-    assert [way.__call__ for way in RERUNS] == own
 
 
 # --- an ABS-style sweep -----------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tests.toys import ANSWERS, LENGTH, boot, edit_at, noise, quiet, some_prompts, toy
 from workbench import Agent, HiddenBehaviour, LogitDifference, Site, UntargetedLoss
-from workbench.engine import Split, View, memory
+from workbench.engine import Split, View, counted, memory
+from workbench.engine.each import Each
 from workbench.goals import Goal
 from workbench.prompts import Prompts
 
@@ -172,6 +173,25 @@ def test_the_best_score_is_the_largest_of_all(edits: int, size: float, goal: Goa
     view = View(toy(), "L1.resid_post", some_prompts())
     deltas = size * noise(edits, view.width, seed=edits)
     assert view.best_score(deltas, goal) == pytest.approx(float(view.scores(deltas, goal).max()), abs=1e-6)
+
+
+def test_every_run_under_edits_is_counted_once_in_each_open_tally() -> None:
+    view, goal = View(toy(), "L1.resid_post", some_prompts()), HiddenBehaviour()
+    prompts, deltas = len(view.prompts), torch.zeros(5, view.width)
+    with counted() as whole:
+        view.logits(deltas)
+        with counted() as part:
+            view.scores(deltas, goal)
+        view.gradients(deltas, goal)
+        view.on_first(2).losses(deltas, goal)
+        Each(view).logits(torch.zeros(3, prompts, len(Each(view).places), view.width))
+    view.logits(deltas)
+    assert part.runs == 2 * 5 * prompts
+    assert whole.runs == 5 * prompts + part.runs + 5 * prompts + 5 * 2 + 3 * prompts
+    with pytest.raises(ZeroDivisionError), counted() as ended:
+        raise ZeroDivisionError
+    view.logits(deltas)
+    assert ended.runs == 0
 
 
 def test_the_best_score_takes_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:

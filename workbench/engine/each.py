@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.engine.memory import Chunks, Meter, out_of_memory, spans
 from workbench.engine.split import Split
 from workbench.engine.stripped import Parts, Prefix
+from workbench.engine.tally import ran
 from workbench.engine.view import View, same
 from workbench.goals import STRETCH, Goal, grade
 
@@ -103,7 +104,7 @@ class Each:
     def _slopes(self, deltas: Own, rows: slice, loss: Callable[[OwnLogits, slice], Tensor]) -> tuple[Tensor, Tensor]:
         own = deltas.detach().to(self.view.clean_logits).requires_grad_(True)
         with torch.enable_grad():
-            found = loss(self._run(own, rows), rows)
+            found = loss(ran(self._run(own, rows)), rows)
             (slope,) = torch.autograd.grad(found.sum(), own)
         return found.detach(), slope
 
@@ -111,7 +112,9 @@ class Each:
 
     def _logits(self, deltas: Own) -> OwnLogits:
         sent, parts = deltas.to(self.view.clean_logits), self._grid(len(deltas), graph=False)
-        return torch.cat([torch.cat([self._run(sent[some, rows], rows) for some, rows in row], 1) for row in parts])
+        return ran(
+            torch.cat([torch.cat([self._run(sent[some, rows], rows) for some, rows in row], 1) for row in parts])
+        )
 
     def _grid(self, starts: int, *, graph: bool) -> list[list[tuple[slice, slice]]]:
         """Some starts and some prompts, as many at a time as fit: a list for each of these starts."""

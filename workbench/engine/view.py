@@ -11,6 +11,7 @@ from workbench.agent import Agent
 from workbench.edits import Edit
 from workbench.engine.memory import Chunks, Meter, out_of_memory, spans
 from workbench.engine.reruns import RERUNS, Deltas, EditLogits, Hooked, Question, Read, Rerun, Unsuited
+from workbench.engine.tally import ran
 from workbench.errors import BadSettings
 from workbench.goals import STRETCH, Goal, ReadsFewLogits, grade
 from workbench.prompts import Prompts
@@ -153,7 +154,7 @@ class View:
         return goal.loss(logits, self.clean_logits, self.answers)
 
     def _whole(self, parts: Sequence[Deltas], read: Read | None) -> EditLogits:
-        return self._rerun(parts, slice(None), read)
+        return ran(self._rerun(parts, slice(None), read))
 
     @torch.no_grad()
     def _over(
@@ -178,7 +179,7 @@ class View:
         if rows >= len(self.prompts):
             return self._whole(parts, read)
         some = spans(len(self.prompts), rows)
-        return torch.cat([self._rerun(parts, s, None if read is None else read[s]) for s in some], 1)
+        return torch.cat([ran(self._rerun(parts, s, None if read is None else read[s])) for s in some], 1)
 
     def _slopes(
         self, parts: Sequence[Deltas], goal: Goal, read: Read | None

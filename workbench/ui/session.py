@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from toy_models.organism import Organism
 from workbench.agent import Agent
 from workbench.edits import Edit, as_edits
+from workbench.engine import Tally, counted
 from workbench.errors import BadSettings, unknown
 from workbench.hunt import default_surgeons
 from workbench.prompts import Prompts
@@ -173,6 +175,10 @@ class Session:
         prompts: others than the session's own. Run it inside a job (`Frame.start`), which takes the Agent's turn.
         """
         return call(self.agent, self.prompts if prompts is None else prompts)
+
+    def counted(self) -> AbstractContextManager[Tally]:
+        """Within the `with`, what this thread runs under edits is counted: prompts times edits."""
+        return counted()
 
     @property
     def usual_surgeons(self) -> tuple[Any, ...]:

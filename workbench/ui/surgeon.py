@@ -14,7 +14,7 @@ from workbench.report import Finding, Progress, SwitchReport, conclude
 from workbench.ui.job import Job
 from workbench.ui.lines import Line, Lines, still_lines
 from workbench.ui.panel import Frame, Shown
-from workbench.ui.session import Session
+from workbench.ui.session import Session, Tally
 from workbench.ui.source import Call
 from workbench.ui.surgeon_asked import Asked
 from workbench.ui.views import Note, Table, visible
@@ -39,7 +39,7 @@ class Surgeon(Shown):
     """Goal, budget, search and seed; findings as they come, ranked beside their controls. See Panel."""
 
     def __init__(self, session: Session) -> None:
-        self.session, self.hunted = session, None
+        self.session, self.hunted, self.tally = session, None, Tally()
         self.hunted: Hunted | None
         self.frame, self.asked = Frame("Surgeon", session, self.code), Asked(session)
         self.run_button = widgets.Button(description="Run", button_style="primary", layout={"width": "80px"})
@@ -93,10 +93,11 @@ class Surgeon(Shown):
         self.stop_button.disabled = False
         self.findings.chosen = -1
         self.findings.rows = []
-        self.hunted = None
+        self.hunted, self.tally = None, Tally()
 
     def _steps(self, call: Call) -> Iterator[Progress | Finding]:
-        return self.session.do(call)
+        with self.session.counted() as self.tally:
+            yield from self.session.do(call)
 
     def _told(self, job: Job, call: Call, goal: dict[str, str]) -> None:
         """Rank what was found so far, and show it where there is more than before."""
@@ -110,7 +111,7 @@ class Surgeon(Shown):
             self._show(report)
         self.bar.value = _share(self.hunted.progress)
         self.bar.layout.display = "" if job.active else "none"
-        self.frame.news.text = _news(job, self.hunted)
+        self.frame.news.text = _news(job, self.hunted, self.tally.runs)
 
     def _show(self, report: SwitchReport) -> None:
         """The ranking; the finding that was chosen stays chosen wherever it is ranked now."""
@@ -184,11 +185,12 @@ def _share(progress: Progress | None) -> float:
     return 0.0 if progress is None else progress.done / max(1, progress.total)
 
 
-def _news(job: Job, hunted: Hunted) -> str:
-    """Best so far, how many were judged, and how long it will take; at the end the verdict."""
+def _news(job: Job, hunted: Hunted, runs: int) -> str:
+    """Best so far, how many were judged, what it cost, and how long it will take; at the end the verdict."""
     found, report = hunted.progress, hunted.report
     count = len(report.findings)
-    judged = f"{count} proposal{'' if count == 1 else 's'} judged, each beside 32 random edits, {job.seconds:.0f} s"
+    proposals = f"{count} proposal{'' if count == 1 else 's'} judged, each beside 32 random edits"
+    judged = f"{proposals}, {runs:,} evaluations, {job.seconds:.0f} s"
     if hunted.whole:
         return f"{verdict(report).headline}: score {report.score:.2f}, threshold {report.threshold:.2f}. {judged}."
     best = f"best so far {report.score:.2f} at {report.best.site.short}" if report.findings else "nothing yet"

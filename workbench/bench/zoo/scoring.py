@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from workbench.bench.measure import answer_keys, is_hit
 from workbench.bench.zoo.arms import Arm
-from workbench.bench.zoo.counting import counted
 from workbench.bench.zoo.rows import Found, Row, Truth
 from workbench.budgets import rho_of
 from workbench.edits import Edit
+from workbench.engine import counted
 from workbench.prompts import Prompts
 from workbench.report import Finding, SwitchReport
 
