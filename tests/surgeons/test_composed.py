@@ -118,6 +118,21 @@ def test_the_smallest_dose_is_the_one_that_can_be_calculated() -> None:
     assert optimum <= float(found.delta[0]) * (1 + 1e-5)
 
 
+def test_a_direction_is_turned_until_it_is_smaller() -> None:
+    unembedding = switched().bridge.unembed.W_U[:, TOKEN].detach()
+    slanted = edit_at(RESIDUAL, 25 * unembedding / unembedding.norm() + 5 * noise(16, seed=1))
+    found = {}
+    for turns in (0, 12):
+        surgeon = Smallest(surgeon=Fixed((slanted,)), turns=turns, tolerance=0.05)
+        ((found[turns],),), view, bound = search(surgeon, RESIDUAL)
+    along, turned = (found[turns].delta for turns in (0, 12))
+    assert torch.cosine_similarity(along, slanted.delta, 0) == pytest.approx(1.0, abs=1e-5)
+    assert torch.cosine_similarity(turned, unembedding, 0) > torch.cosine_similarity(along, unembedding, 0)
+    assert bound.size((found[12],)) <= 0.95 * bound.size((found[0],)) + 1e-5
+    both = scores(view, [(found[0],), (found[12],)])
+    assert min(both) >= 0.9 * max(both) - 1e-6
+
+
 def test_neurons_that_do_nothing_are_dropped() -> None:
     (found,), _ = shortest((neurons((3, 0.2), (NEURON, 0.5), (20, -0.3)),))
     assert found.neurons == (NEURON,)
@@ -185,7 +200,7 @@ def test_where_nothing_is_too_small_the_floor_ends_it() -> None:
 
 def test_the_agent_is_run_no_more_often_than_is_said() -> None:
     _, view = shortest((edit_at(RESIDUAL, 5 * noise(16)),), RESIDUAL)
-    assert 4 * 17 <= view.runs <= 4 * 17 + 2 * 3
+    assert 4 * 17 <= view.runs <= 4 * 17 + 2 * 3 + 12 * (3 + 4) + 2 * (17 + 3)
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS, ids=lambda s: f"{type(s).__name__} {getattr(s, 'step', '')}")
@@ -235,6 +250,7 @@ MISTAKES = {
     "a share of nought": (lambda: Smallest(surgeon=NeuronSweep(), share=0.0), ("share", "0.0")),
     "a tolerance of all": (lambda: Smallest(surgeon=NeuronSweep(), tolerance=1.0), ("tolerance", "1.0")),
     "a floor of nought": (lambda: Smallest(surgeon=NeuronSweep(), floor=0.0), ("floor", "0.0")),
+    "turns below nought": (lambda: Smallest(surgeon=NeuronSweep(), turns=-1), ("number of turns", "-1")),
     "no looks": (lambda: Smallest(surgeon=NeuronSweep(), looks=0), ("looks", "at least one")),
 }
 

@@ -14,10 +14,11 @@ from workbench.engine import View
 from workbench.errors import BadSettings
 from workbench.goals import Goal
 from workbench.sites import Site
-from workbench.surgeons.ground import check_counts
+from workbench.surgeons.ground import Ground, check_counts
 from workbench.surgeons.protocol import Surgeon, default_sites
 
 _Edits = tuple[Edit, ...]
+_MOVE = 0.3  # the length of a move, as a share of the way to the edge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +33,14 @@ class Smallest:
     first, and the bisection goes on below the lowest that works. Neurons are dropped from edits of at most a quarter of
     the width. A proposal without any score is handed on as it came.
 
+    A vector that is added at every position and has no few neurons is then turned: it is taken a `tolerance` in, moved
+    uphill for `moves` steps within what is left, and so on as long as it is sufficient again, at most `turns` times.
+    The smallest edit that throws a switch lies along the switch's own direction, the proposal only near it.
+
     Runs of the Agent, on the Surgeon's prompts: those of `surgeon`, and for each proposal 2 x (looks + 1) to begin
     with, 2 x k to drop one of k neurons, and 2 x (looks + 1 + b) to lower the dose, where b is at most log2 of the
-    steps of `tolerance` between two looks, rounded up (3 by default). For a direction, 4 x (looks + 1) + 2 x b.
+    steps of `tolerance` between two looks, rounded up (3 by default). For a direction, 4 x (looks + 1) + 2 x b, and
+    moves + 4 for each turn, the moves also back; after the last, 2 x (looks + 1 + b) again.
     """
 
     surgeon: Surgeon
@@ -42,6 +48,8 @@ class Smallest:
     tolerance: float = 0.05
     floor: float = 0.01
     looks: int = 16
+    turns: int = 12
+    moves: int = 3
 
     def __post_init__(self) -> None:
         if not isinstance(self.surgeon, Surgeon) or isinstance(self.surgeon, type):
@@ -49,7 +57,9 @@ class Smallest:
         for name, number in (("share", self.share), ("tolerance", self.tolerance), ("floor", self.floor)):
             if not 0 < number <= 1 or (name != "share" and number == 1):
                 raise BadSettings(f"expected a {name} between 0 and 1, got {number}.")
-        check_counts(looks=self.looks)
+        check_counts(looks=self.looks, moves=self.moves)
+        if self.turns < 0:
+            raise BadSettings(f"expected a number of turns, 0 for none, got {self.turns}.")
 
     def sites(self, agent: Agent) -> tuple[Site, ...]:
         """Where `surgeon` searches."""
@@ -58,10 +68,11 @@ class Smallest:
     def search(self, view: View, goal: Goal, budget: Bound, generator: torch.Generator) -> Iterator[_Edits]:
         """See Surgeon."""
         for proposal in self.surgeon.search(view, goal, budget, generator):
-            yield self._smallest(_Trial.of(view, goal, budget, proposal), budget.project(proposal))
+            yield self.stripped(view, goal, budget, proposal)
 
-    def _smallest(self, trial: "_Trial", edits: _Edits) -> _Edits:
-        """The edits without what they do not need; as they are where they have no score."""
+    def stripped(self, view: View, goal: Goal, budget: Bound, proposal: _Edits) -> _Edits:
+        """A proposal without what it does not need; only projected where it has no score."""
+        trial, edits = _Trial.of(view, goal, budget, proposal), budget.project(proposal)
         ladder = [_scaled(edits, self.factor(step)) for step in self._ladder()]
         scores = trial.scores(ladder)
         if scores.max() <= 0:
@@ -71,7 +82,23 @@ class Smallest:
         edits = self._lowered(trial, _without_surplus(trial, start, enough), enough)
         while (fewer := _without_surplus(trial, edits, enough)) != edits:
             edits = self._lowered(trial, fewer, enough)
-        return edits
+        return self._turned(trial, edits, enough) if _is_direction(edits) else edits
+
+    def _turned(self, trial: "_Trial", edits: _Edits, enough: float) -> _Edits:
+        """The edit as it is after the last turn that leaves it sufficient."""
+        (edit,), budget = edits, trial.budget
+        for _ in range(self.turns):
+            share = self.factor(1) * budget.size((edit,)) / budget.radius
+            ground = Ground.of(trial.view, trial.goal, budget, share, positional=False)
+            straight = x = ground.project(edit.delta[None].to(trial.view.clean_logits))
+            for _ in range(self.moves):
+                x = ground.project(x + _MOVE * ground.extreme(ground.slopes(x)))
+            smaller = list(trial.view.edits(torch.cat([x, straight])))
+            scores = trial.scores([(one,) for one in smaller])
+            if scores.max() < enough:
+                return (edit,)
+            edit = smaller[int(scores.argmax())]
+        return self._lowered(trial, (edit,), enough)
 
     def _lowered(self, trial: "_Trial", edits: _Edits, enough: float) -> _Edits:
         """The edits at the lowest dose that is sufficient, by looks at some doses and bisection between two of them."""
@@ -140,6 +167,11 @@ def _with_one_part_less(edits: _Edits) -> Iterator[_Edits]:
             delta[..., neuron] = 0
             if delta.any():
                 yield (*edits[:place], Edit(edit.site, delta, edit.positions), *edits[place + 1 :])
+
+
+def _is_direction(edits: _Edits) -> bool:
+    """Whether they are one vector for every position, of more than a few neurons."""
+    return len(edits) == 1 and edits[0].neurons is None and edits[0].positions is None and edits[0].delta.ndim == 1
 
 
 def _scaled(edits: _Edits, factor: float) -> _Edits:

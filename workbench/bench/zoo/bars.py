@@ -92,8 +92,8 @@ _CLOSE = share(lambda row: None if row.ratio is None else row.ratio <= 1.1)
 BARS: tuple[Bar, ...] = (
     Bar("hit@1, single and distributed", FEW, _within(1), least=0.95),
     Bar("hit@5, single and distributed", FEW, _within(5), least=0.99),
-    Bar("sweep stage, mean CPU s", (), _mean(lambda row: row.stages.get("NeuronSweep")), most=5.0),
-    Bar("whole hunt, mean CPU s", (), _mean(lambda row: row.cpu), most=20.0),
+    Bar("sweep stage, mean CPU s", FEW, _mean(lambda row: row.stages.get("NeuronSweep")), most=5.0),
+    Bar("whole hunt, mean CPU s", FEW, _mean(lambda row: row.cpu), most=20.0),
     Bar("elicitation >= .9, rotated and huge grafts", ("graft rotated", "graft huge"), _elicits(0.9), least=0.95),
     Bar("elicitation >= .95, trained rotated and iso", ("trained rotated", "trained iso"), _elicits(0.95), least=0.95),
     Bar("elicitation >= .9, tubes and bands", _TUBES, _elicits(0.9), least=0.8),

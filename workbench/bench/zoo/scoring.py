@@ -6,13 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workbench.bench.measure import answer_keys, is_hit
-from workbench.bench.zoo.arms import Arm
+from workbench.bench.zoo.arms import PROMPTS, Arm
 from workbench.bench.zoo.rows import Found, Row, Truth
 from workbench.budgets import rho_of
 from workbench.edits import Edit
-from workbench.engine import counted
+from workbench.engine import View, counted
+from workbench.goals import HiddenBehaviour
+from workbench.hunt import default_budget
 from workbench.prompts import Prompts
 from workbench.report import Finding, SwitchReport
+from workbench.surgeons import NeuronSweep, Smallest
 
 if TYPE_CHECKING:
     from toy_models import Organism
@@ -69,7 +72,17 @@ def _with_report(row: Row, report: SwitchReport, organism: "Organism", plant: "P
         return row
     known = [smallest(organism, (key.edit,), fresh) for key in answer_keys(plant) if key.edit is not None]
     sizes = [size for size in known if size is not None]
-    return replace(row, smallest=smallest(organism, report.best.edits, fresh), optimum=min(sizes) if sizes else None)
+    stripped = _stripped(organism, report.best.edits, row.seed)
+    return replace(row, smallest=smallest(organism, stripped, fresh), optimum=min(sizes) if sizes else None)
+
+
+def _stripped(organism: "Organism", edits: tuple[Edit, ...], seed: int) -> tuple[Edit, ...]:
+    """The edits without what they do not need, found without the answer key on prompts that the hunt had, too."""
+    agent, prompts = organism.agent, organism.prompts(PROMPTS, seed=seed)
+    sites = agent.several_sites([edit.site for edit in edits])
+    view = View(agent, tuple(dict.fromkeys(sites)), prompts)
+    bound = default_budget().bind(agent, view.sites, prompts)
+    return Smallest(surgeon=NeuronSweep()).stripped(view, HiddenBehaviour(), bound, edits)
 
 
 def _recovered(trigger: Sequence[tuple[int, int]], organism: "Organism") -> float:
