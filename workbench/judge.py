@@ -38,7 +38,8 @@ class Views:
         """The View at these sites together."""
         key = tuple(dict.fromkeys(self.agent.several_sites(sites)))
         if key not in self._made:
-            self._made[key] = View(self.agent, key, self.prompts)
+            known = next(iter(self._made.values()), None)
+            self._made[key] = View(self.agent, key, self.prompts) if known is None else known.at(*key)
         return self._made[key]
 
 

@@ -222,6 +222,21 @@ def test_a_view_of_the_first_prompts_gives_their_logits(
     close(fewer.clean_logits, seen.clean_logits[:count])
 
 
+@settings(max_examples=10)
+@given(positions(), st.lists(st.sampled_from(KINDS), min_size=1, max_size=2, unique=True))
+def test_a_view_of_other_places_is_as_one_made_there(at: tuple[int, ...] | None, kinds: list[str]) -> None:
+    sites = [f"L1.{kind}" for kind in kinds]
+    made, moved = (
+        View(toy(), sites, some_prompts(), positions=at),
+        View(toy(), "L0.mlp.post", some_prompts()).at(*sites, positions=at),
+    )
+    assert (moved.engine, moved.sites, moved.site, moved.width) == (made.engine, made.sites, made.site, made.width)
+    assert moved.positions == made.positions
+    deltas = {site: noise(2, len(at or range(LENGTH)), toy().width(site)) for site in made.sites}
+    close(moved.logits(deltas), made.logits(deltas))
+    close(moved.clean_logits, made.clean_logits)
+
+
 def slopes(agent: Agent, site: str, prompts: Prompts, deltas: Tensor, goal: Goal) -> Tensor:
     """Gradients of each edit's loss, through hooks on the bridge."""
     deltas = deltas.clone().requires_grad_(True)

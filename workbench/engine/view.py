@@ -1,6 +1,8 @@
 """A View: the Agent at one or more sites with some prompts, ready to evaluate many edits there, each alone."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -71,10 +73,27 @@ class View:
         return self._chunks.limit
 
     def on_first(self, count: int) -> "View":
-        """The same on the first `count` prompts; itself where there are no more."""
+        """The same on the first `count` prompts, without running anything again; itself where there are no more."""
         if count >= len(self.prompts):
             return self
-        return View(self.agent, self.sites, self.prompts[:count], positions=self.positions, memory=self.memory)
+        first, some = copy(self), slice(count)
+        first.prompts, first.answers = self.prompts[some], self.answers[some]
+        first.clean_logits = self.clean_logits[some]
+        first._question = replace(
+            self._question, prompts=first.prompts, tokens=self._question.tokens[some], clean=first.clean_logits
+        )
+        first._rerun = next(kind for kind in RERUNS if kind.name == self.engine)(first._question)
+        return first
+
+    def at(self, *sites: Site | str, positions: Sequence[int] | None = None) -> "View":
+        """The same Agent and prompts, edited elsewhere; what it says unedited is not run again."""
+        other = copy(self)
+        other.sites = tuple(dict.fromkeys(self.agent.several_sites(sites)))
+        other.site, other.width = other.sites[0], self.agent.width(other.sites[0])
+        other.positions = _checked(positions, other.site, self.prompts)
+        other._question = replace(self._question, sites=other.sites, positions=other.positions)
+        other._rerun = other._best(None)
+        return other
 
     def each_batch(self, run: Callable[[Tensor], Tensor]) -> Tensor:
         """`run` of the tokens of all prompts, as many at a time as memory allows unedited; on the Agent's device."""

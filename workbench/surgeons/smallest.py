@@ -135,7 +135,7 @@ class _Trial:
         """At the View's own site where that is the only one."""
         sites = tuple(dict.fromkeys(view.agent.site(edit.site) for edit in edits))
         own = sites == view.sites and view.positions is None
-        return cls(view if own else View(view.agent, sites, view.prompts), goal, budget)
+        return cls(view if own else view.at(*sites), goal, budget)
 
     def scores(self, candidates: Sequence[_Edits]) -> Tensor:
         """The Goal's score of each; two runs of the Agent for each."""

@@ -59,7 +59,7 @@ class UnreadInputs:
         places = unread(view.agent, view.prompts, self.tolerance)
         if not places:
             return
-        whole = View(view.agent, view.site, view.prompts, positions=places)
+        whole = view.at(view.site, positions=places)
         climber = FrankWolfe(steps=self.steps, positional=True)
         for share in self.shares:
             ground = Ground.of(whole.on_first(self.prompts), goal, budget, share, True)
