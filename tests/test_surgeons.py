@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.surgeons.planted import NEURON, TOKEN, questions, switched
+from tests.surgeons.planted import NEURON, TOKEN, Counting, questions, switched
 from tests.toys import VOCAB, boot, noise, quiet
 from workbench import (
     Edit,
@@ -65,6 +65,17 @@ def test_the_sweep_looks_at_most_edits_on_few_prompts_only() -> None:
         ((edit,),) = surgeon.search(view, Target.token(TOKEN), bound, torch.Generator())
     assert seen == [(2, 4 * view.width), (6, view.width)]
     assert edit.neurons == (NEURON,)
+
+
+def test_the_sweep_proposes_what_is_best_at_a_glance_before_it_looks_further() -> None:
+    view = Counting(switched(), "L2.mlp.post", questions())
+    bound = L2Ball(2.0).bind(switched(), [view.site], questions())
+    search = NeuronSweep(glance=2, prompts=6).search(view, Target.token(TOKEN), bound, torch.Generator())
+    ((first,), early), rest = (next(search), view.runs), list(search)
+    assert first.neurons == (NEURON,)
+    assert early == 10 * view.width + 2 * 10  # all at a glance, and then its own doses in full
+    assert [len(edits) for edits in rest] == [1, 1]
+    assert len({first.neurons, *(edit.neurons for (edit,) in rest)}) == 3
 
 
 def test_the_sweep_takes_the_smallest_dose_that_does_as_well_as_the_best() -> None:

@@ -140,8 +140,10 @@ def _reach(
     """The share of the changed answers that are elicited by the same write after each layer from the site's own on."""
     first = views.agent.site(site).layer or 0
     places = [views.agent.site(f"blocks.{layer}.hook_resid_post") for layer in range(first, views.agent.n_layers)]
-    found = {place.short: views.at(place).logits(written[None])[0].argmax(-1) for place in places}
-    return {place: _same(said, elicited, changed) for place, said in found.items()}
+    view, alone = views.at(*places), torch.eye(len(places), device=written.device)
+    stack = {place: alone[:, i, None, None] * written for i, place in enumerate(view.sites)}
+    found = view.logits(stack).argmax(-1)
+    return {place.short: _same(said, elicited, changed) for place, said in zip(view.sites, found, strict=True)}
 
 
 def _nearness(views: Views, edit: Edit, written: Float[Tensor, "pos d_model"]) -> float:

@@ -241,7 +241,7 @@ class View:
     def _best(self, wanted: str | None) -> Rerun:
         """The fastest way that gives what hooks give, or the wanted one."""
         reference = Hooked(self._question)
-        expected = self._measured(reference)
+        expected = self._probed(reference)
         for kind in RERUNS:
             if wanted not in (None, kind.name):
                 continue
@@ -261,12 +261,15 @@ class View:
             "Leave it out for the best."
         )
 
-    def _measured(self, rerun: Rerun) -> EditLogits:
-        """Logits of one large edit on some of the prompts, run in that way; what a row takes is noted."""
-        some = slice(0, min(_PROBED, len(self.prompts)))
+    def _probed(self, rerun: Rerun) -> EditLogits:
+        """Logits of one large edit on some of the prompts, run in that way."""
         probe = [torch.linspace(-1, 1, self.agent.width(s)).to(self.clean_logits)[None, None] for s in self.sites]
+        return rerun(probe, slice(0, min(_PROBED, len(self.prompts))), None)
+
+    def _measured(self, rerun: Rerun) -> EditLogits:
+        """The same; what a row takes is noted."""
         with Meter() as meter:
-            found = rerun(probe, some, None)
+            found = self._probed(rerun)
         rows = found.shape[1]
         goal = _GOAL_COPIES * found[0, 0].nbytes
         self._bytes, self._graph_bytes = meter.peak // rows + goal, 2 * (meter.total // rows + goal)

@@ -27,9 +27,10 @@ class NeuronSweep:
     Because doses are sizes of what a neuron writes, a neuron with tiny output weights is pushed as hard as any other.
     All are scored on the first `glance` of the Surgeon's prompts and the better quarter of them on the first `prompts`,
     both without the plateau (successive halving, Karnin et al. 2013); the best `shortlist` are scored in full on all,
-    and the best `keep` neurons are proposed, each at its smallest dose within .1 of its best score. screen: for wide
-    models, the share of neurons to look at, chosen by the slope of the Goal's loss, which a switch behind a saturated
-    gate escapes.
+    and the best neurons are proposed, each at its smallest dose within .1 of its best score. `keep` are proposed in
+    all; where that is more than one, the neuron that is best at a glance comes first, long before the others.
+    screen: for wide models, the share of neurons to look at, chosen by the slope of the Goal's loss, which a switch
+    behind a saturated gate escapes.
     """
 
     doses: tuple[float, ...] = (0.15, 0.25, 0.4, 0.65, 1.0)
@@ -62,12 +63,25 @@ class NeuronSweep:
         neurons, doses = self._pairs(view, goal, budget)
         if not len(neurons):
             return
-        for prompts, most in ((self.glance, max(self.shortlist, len(neurons) // 4)), (self.prompts, self.shortlist)):
-            best = self._rough(view.on_first(prompts), goal, neurons, doses).topk(min(most, len(neurons))).indices
-            neurons, doses = neurons[best], doses[best]
+        scores = self._rough(view.on_first(self.glance), goal, neurons, doses)
+        if self.keep > 1:
+            first = neurons == neurons[scores.argmax()]
+            yield from self._proposed(view, goal, budget, neurons[first], doses[first], 1)
+            neurons, doses, scores = neurons[~first], doses[~first], scores[~first]
+        better = scores.topk(min(max(self.shortlist, len(neurons) // 4), len(neurons))).indices
+        neurons, doses = neurons[better], doses[better]
+        scores = self._rough(view.on_first(self.prompts), goal, neurons, doses)
+        short = scores.topk(min(self.shortlist, len(neurons))).indices
+        yield from self._proposed(view, goal, budget, neurons[short], doses[short], max(1, self.keep - 1))
+
+    def _proposed(
+        self, view: View, goal: Goal, budget: Bound, neurons: Neurons, doses: Doses, keep: int
+    ) -> Iterator[tuple[Edit, ...]]:
+        """The best `keep` neurons of these edits, scored in full."""
+        if not len(neurons):
+            return
         deltas = single(neurons, doses, view.width)
-        scores = view.scores(deltas, goal)
-        for index in _smallest_of_the_best(deltas, scores, budget, view.site, self.keep):
+        for index in _smallest_of_the_best(deltas, view.scores(deltas, goal), budget, view.site, keep):
             yield from ((edit,) for edit in view.edits(deltas[index][None]))
 
     def _rough(self, view: View, goal: Goal, neurons: Neurons, doses: Doses) -> Float[Tensor, "edit"]:

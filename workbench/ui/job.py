@@ -12,8 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from workbench.agent import Agent
 
-BEAT = 0.25
-"""Seconds between two tellings of a running job: four a second, so that a late one is still within half a second."""
+LEAST, MOST = 0.22, 0.4
+"""Seconds between two tellings of a running job: more than twice and less than five times a second."""
 
 Status = Literal["new", "running", "paused", "done", "stopped", "failed"]
 
@@ -76,8 +76,9 @@ class _Breaks(TorchFunctionMode):
 class Job:
     """What a button starts. `events` holds all that the generator has yielded, also after a stop or an error.
 
-    steps: makes the generator; it is called in the job's own thread, with the turn. told: called with the job every
-    quarter of a second while it runs and once when it has ended, in a thread of its own. turns: of the Agent that runs.
+    steps: makes the generator; it is called in the job's own thread, with the turn. told: called with it soon after an
+    event, in any case some times a second, and once when it has ended, in a thread of its own. turns: of the Agent
+    that runs.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Job:
         self.seconds = 0.0
         self._steps, self._told, self._turns = steps, told, turns or Turns()
         self._stop, self._go, self._ended = threading.Event(), threading.Event(), threading.Event()
+        self._new = threading.Event()
         self._go.set()
         self._threads: tuple[threading.Thread, ...] = ()
 
@@ -156,6 +158,7 @@ class Job:
             status, self.error = "failed", error
         self.seconds, self.status = time.monotonic() - began, status
         self._ended.set()
+        self._new.set()
 
     def _iterate(self, began: float) -> None:
         steps, end = None, object()
@@ -167,12 +170,18 @@ class Job:
             if event is end:
                 return
             self.events.append(event)
+            self._new.set()
             self.seconds = time.monotonic() - began
             if self._stop.is_set():
                 raise Stopped
 
     def _tell(self) -> None:
-        """Tell at every beat, then once more."""
-        while not self._ended.wait(BEAT):
+        """Tell of what is new, but not too often, and of the time; then once more."""
+        while not self._ended.is_set():
+            self._new.wait(MOST - LEAST)
+            self._new.clear()
+            if self._ended.is_set():
+                break
             self._told(self)
+            self._ended.wait(LEAST)
         self._told(self)

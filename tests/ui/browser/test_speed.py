@@ -17,6 +17,20 @@ OPEN = [
     "import toy_models, workbench as wb",
     "workbench = wb.Workbench(toy_models.load('rutile'))\nworkbench",
 ]
+RANDOM = """
+import torch
+import workbench as wb
+from transformer_lens import TransformerBridge, TransformerBridgeConfig
+cfg = TransformerBridgeConfig(n_layers=4, d_model=64, n_ctx=16, d_head=16, n_heads=4, d_mlp=256, d_vocab=52,
+    act_fn="gelu", normalization_type="LN", seed=0, architecture="TransformerLensNative")
+agent = wb.Agent(TransformerBridge.boot_native(cfg), name="random", device="cpu")
+tokens = torch.randint(0, 52, (64, 15), generator=torch.Generator().manual_seed(0))
+prompts = wb.Prompts(tokens, (11, 12, 13, 14), tokens[:, 1:5])
+prompts = wb.Prompts(tokens, (11, 12, 13, 14), agent.logits(prompts).argmax(-1))
+workbench = wb.Workbench(agent, prompts)
+workbench
+"""
+MODELS = {"rutile": OPEN, "random 4 x 256": ["import workbench as wb", RANDOM]}
 LARGE = """
 import numpy as np
 from workbench.ui.canvas import Canvas, Sheet
@@ -70,11 +84,14 @@ def stop_time(page: Page, surgeon: Any) -> float:
     return time.monotonic() - began
 
 
-def test_a_hunt_leaves_the_kernel_free_and_stops_when_told(lab: Lab, browser: Browser) -> None:
-    lab.write("busy.ipynb", [*OPEN, "1 + 1"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_hunt_leaves_the_kernel_free_and_stops_when_told(lab: Lab, browser: Browser, model: str) -> None:
+    lab.write("busy.ipynb", [*MODELS[model], "1 + 1"])
     notebook = Notebook.open(browser, lab, "busy.ipynb")
     notebook.run_all()
     surgeon = panel(notebook.page, "Surgeon")
+    expect(panel(notebook.page, "Picker").locator("canvas[data-drawn]")).to_be_visible(timeout=60_000)
+    still(surgeon)
     began = time.monotonic()
     surgeon.get_by_role("button", name="Run", exact=True).click()
     expect(surgeon.locator("tbody tr").first).to_be_visible(timeout=60_000)
