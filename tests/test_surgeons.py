@@ -78,6 +78,11 @@ def test_the_sweep_proposes_what_is_best_at_a_glance_before_it_looks_further() -
     assert len({first.neurons, *(edit.neurons for (edit,) in rest)}) == 3
 
 
+def test_the_only_neuron_is_proposed_once() -> None:
+    found = proposals(NeuronSweep(screen=0.01), "L2.mlp.post")
+    assert len(found) == 1
+
+
 def test_the_sweep_takes_the_smallest_dose_that_does_as_well_as_the_best() -> None:
     (found,) = proposals(NeuronSweep(keep=1, doses=(0.05, 0.5, 1.0)), "L2.mlp.post")
     sizes = {dose: proposals(NeuronSweep(keep=1, doses=(dose,)), "L2.mlp.post")[0] for dose in (0.05, 0.5, 1.0)}

@@ -68,6 +68,8 @@ class NeuronSweep:
             first = neurons == neurons[scores.argmax()]
             yield from self._proposed(view, goal, budget, neurons[first], doses[first], 1)
             neurons, doses, scores = neurons[~first], doses[~first], scores[~first]
+            if not len(neurons):
+                return
         better = scores.topk(min(max(self.shortlist, len(neurons) // 4), len(neurons))).indices
         neurons, doses = neurons[better], doses[better]
         scores = self._rough(view.on_first(self.prompts), goal, neurons, doses)
@@ -78,8 +80,6 @@ class NeuronSweep:
         self, view: View, goal: Goal, budget: Bound, neurons: Neurons, doses: Doses, keep: int
     ) -> Iterator[tuple[Edit, ...]]:
         """The best `keep` neurons of these edits, scored in full."""
-        if not len(neurons):
-            return
         deltas = single(neurons, doses, view.width)
         for index in _smallest_of_the_best(deltas, view.scores(deltas, goal), budget, view.site, keep):
             yield from ((edit,) for edit in view.edits(deltas[index][None]))
