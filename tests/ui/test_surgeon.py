@@ -2,13 +2,14 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.toys import some_prompts, toy
+from tests.toys import boot, some_prompts, toy
 from tests.wired import LETTER, POST, questions, wired
-from workbench.errors import BadSettings
+from workbench.errors import BadSettings, WorkbenchError
 from workbench.figures import verdict
 from workbench.report import SwitchReport
 from workbench.ui.session import Session
@@ -60,6 +61,48 @@ def test_stop_keeps_what_was_found_and_the_code_finds_the_same() -> None:
     assert f"islice(events, {len(panel.frame.job.events)})" in panel.code()
     assert twin(panel).findings == panel.session.shared.findings
     panel.close()
+
+
+def test_a_report_is_saved_and_opened_and_its_edits_tried_elsewhere(tmp_path: Path) -> None:
+    panel, path = surgeon(goal="any wrong answer"), str(tmp_path / "mine.report")
+    panel.path.value = path
+    panel.save_button.click()
+    assert "expected findings to save" in panel.frame.error.text
+    panel.run()
+    panel.save_button.click()
+    panel.save_button.click()  # a report may be replaced
+    assert (panel.frame.news.text, panel.frame.error.text) == (f"Saved as {path}.", "")
+    other = Surgeon(Session(wired(), questions()))
+    other.path.value = path
+    other.open_button.click()
+    assert other.session.shared.findings == panel.session.shared.findings == twin(other).findings
+    assert path in other.frame.news.text
+    other.findings.chosen = 0
+    assert other.session.edits == panel.report.best.edits
+    assert "Findings" in other.to_html()
+    for each in (panel, other):
+        each.close()
+
+
+def test_what_is_no_report_is_neither_opened_nor_replaced(tmp_path: Path) -> None:
+    panel, file = surgeon(goal="any wrong answer"), tmp_path / "thesis.tex"
+    file.write_text("years of work")
+    panel.run()
+    for path, told in ((str(file), "something else"), ("", "the name of a file")):
+        with pytest.raises(BadSettings, match=told):
+            panel.save(path)
+    assert file.read_text() == "years of work"
+    found = panel.report
+    for path in (str(file), str(tmp_path / "none"), ""):
+        with pytest.raises(WorkbenchError):
+            panel.open(path)
+    assert panel.report is found
+    narrow = Surgeon(Session(boot(n_layers=1), some_prompts(40)))
+    panel.save(str(tmp_path / "other.report"))
+    with pytest.raises(WorkbenchError):
+        narrow.open(str(tmp_path / "other.report"))
+    for each in (panel, narrow):
+        each.close()
 
 
 def test_a_finding_that_is_chosen_becomes_the_edit_and_shows_what_it_elicits() -> None:

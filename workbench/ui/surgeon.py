@@ -1,12 +1,14 @@
 """The Surgeon panel: send it in, watch the best so far, stop it, and look at what each finding elicits."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
 
+from workbench.errors import BadCheckpoint, BadSettings
 from workbench.figures import Picture, static, verdict
 from workbench.figures import Table as StillTable
 from workbench.figures.sections import Heading, Section, Text
@@ -23,16 +25,20 @@ _SHOWN = 100
 _DOSES = "dose, as a multiple of the edit"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Hunted:
-    """What a scan has said so far. events: how many there were; call, goal: what was asked, also as code."""
+    """What a scan has said so far, or what a file holds, whose path then is given.
 
-    call: Call
-    goal: dict[str, str]
-    events: int
-    progress: Progress | None
+    events: how many there were; call, goal: what was asked, also as code; whole: whether it came to its end.
+    """
+
     report: SwitchReport
     whole: bool
+    events: int = 0
+    call: Call = field(default_factory=lambda: Call("scan", {}))
+    goal: dict[str, str] = field(default_factory=dict)
+    progress: Progress | None = None
+    path: str = ""
 
 
 class Surgeon(Shown):
@@ -45,16 +51,21 @@ class Surgeon(Shown):
         self.run_button = widgets.Button(description="Run", button_style="primary", layout={"width": "80px"})
         self.stop_button = widgets.Button(description="Stop", disabled=True, layout={"width": "70px"})
         self.bar = widgets.FloatProgress(value=0.0, max=1.0, layout={"width": "160px", "display": "none"})
+        self.path = widgets.Text(placeholder="mine.report", layout={"width": "150px"})
+        self.save_button = widgets.Button(description="Save", layout={"width": "70px"}, tooltip="the report, as a file")
+        self.open_button = widgets.Button(description="Open", layout={"width": "70px"}, tooltip="a report from a file")
         self.findings = Table(label="findings, best first")
         self.about, self.answers = Note(kind="hint"), Table(label="what the finding elicits")
         self.curve = Lines(x_name=_DOSES, label="dose curve", reach=[0.0, 1.0], wide=390)
         handler = self.frame.handler
         self.run_button.on_click(handler(lambda _: self.start()))
         self.stop_button.on_click(handler(lambda _: self.frame.stop()))
+        self.save_button.on_click(handler(lambda _: self.save(self.path.value)))
+        self.open_button.on_click(handler(lambda _: self.open(self.path.value)))
         self.findings.observe(handler(lambda _: self._choose()), "chosen")
         self.frame.fill(
             self.asked.box, self.findings, self.about, widgets.HBox([self.curve, self.answers]),
-            head=[self.run_button, self.stop_button, self.bar],
+            head=[self.run_button, self.stop_button, self.bar, self.path, self.save_button, self.open_button],
         )  # fmt: skip
 
     @property
@@ -95,6 +106,29 @@ class Surgeon(Shown):
         self.findings.rows = []
         self.hunted, self.tally = None, Tally()
 
+    # --- files ------------------------------------------------------------------------------------------
+
+    def save(self, path: str) -> None:
+        """Save what was found as a report. Raises BadSettings for nothing found, and for a file that is no report."""
+        if not self.report.findings:
+            raise BadSettings("expected findings to save, got none. Run the Surgeon first.")
+        if (file := _file(path)).exists() and not _is_report(file):
+            raise BadSettings(f"expected a new file, or a report to replace, got {path!r}, which is something else.")
+        self.report.save(file)
+        self.frame.news.text = f"Saved as {visible(path)}."
+
+    def open(self, path: str) -> None:
+        """Show a saved report, whose edits can be tried on this Agent. Raises BadCheckpoint, BadEdit or BadSettings."""
+        report = SwitchReport.load(_file(path))
+        for finding in report.findings:
+            self.session.agent.check_edits(finding.edits, self.session.prompts)
+        self._before()
+        self.stop_button.disabled = True
+        self.hunted = Hunted(report=report, whole=True, path=path)
+        self._show(report)
+        self.frame.news.text = f"{_concluded(report)} On {visible(report.agent)}, opened from {visible(path)}."
+        self.frame.show_code()
+
     def _steps(self, call: Call) -> Iterator[Progress | Finding]:
         with self.session.counted() as self.tally:
             yield from self.session.do(call)
@@ -107,7 +141,9 @@ class Surgeon(Shown):
         if self.hunted is None or len(events) > self.hunted.events or whole != self.hunted.whole:
             report = conclude(events, agent=self.session.agent.name)
             progress = next((e for e in reversed(events) if isinstance(e, Progress)), None)
-            self.hunted = Hunted(call, goal, len(events), progress, report, whole)
+            self.hunted = Hunted(
+                report=report, whole=whole, events=len(events), call=call, goal=goal, progress=progress
+            )
             self._show(report)
         self.bar.value = _share(self.hunted.progress)
         self.bar.layout.display = "" if job.active else "none"
@@ -150,6 +186,8 @@ class Surgeon(Shown):
         hunted = self.hunted
         if hunted is None:
             return self.session.code("# nothing was hunted yet")
+        if hunted.path:
+            return self.session.code(f"report = wb.SwitchReport.load({hunted.path!r})")
         if hunted.whole:
             said = Call("hunt", hunted.call.settings).code(**hunted.goal)
             return self.session.code(f"report = {said}", "print(report.verdict, report.score)")
@@ -192,7 +230,7 @@ def _news(job: Job, hunted: Hunted, runs: int) -> str:
     proposals = f"{count} proposal{'' if count == 1 else 's'} judged, each beside 32 random edits"
     judged = f"{proposals}, {runs:,} evaluations, {job.seconds:.0f} s"
     if hunted.whole:
-        return f"{verdict(report).headline}: score {report.score:.2f}, threshold {report.threshold:.2f}. {judged}."
+        return f"{_concluded(report)} {judged}."
     best = f"best so far {report.score:.2f} at {report.best.site.short}" if report.findings else "nothing yet"
     if not job.active:
         return f"{job.status.capitalize()}: {best}, no verdict. {judged}."
@@ -203,6 +241,25 @@ def _news(job: Job, hunted: Hunted, runs: int) -> str:
     if found is not None and found.done:
         left = f", about {job.seconds * (found.total - found.done) / found.done:.0f} s left"
     return f"{searches}: {best}. {judged}{left}."
+
+
+def _concluded(report: SwitchReport) -> str:
+    return f"{verdict(report).headline}: score {report.score:.2f}, threshold {report.threshold:.2f}."
+
+
+def _file(path: str) -> Path:
+    """The file of that name. Raises BadSettings for none."""
+    if not path.strip():
+        raise BadSettings("expected the name of a file, got none. Type one beside Save and Open.")
+    return Path(path)
+
+
+def _is_report(file: Path) -> bool:
+    try:
+        SwitchReport.load(file)
+    except BadCheckpoint:
+        return False
+    return True
 
 
 def _ranked(report: SwitchReport, most: int = _SHOWN) -> pd.DataFrame:
