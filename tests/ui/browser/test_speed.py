@@ -57,6 +57,13 @@ CLICK = """() => new Promise((done) => {
   look();
 })"""
 
+CHANGES = """(news) => new Promise((done) => {
+  let count = 0;
+  const watcher = new MutationObserver(() => { count += 1; });
+  watcher.observe(news, { childList: true, characterData: true, subtree: true });
+  setTimeout(() => { watcher.disconnect(); done(count / 4); }, 4000);
+})"""
+
 
 def say(what: str, seconds: float, wanted: float) -> None:
     """Print a figure, and require it to be within what a busy machine may take."""
@@ -97,6 +104,9 @@ def test_a_hunt_leaves_the_kernel_free_and_stops_when_told(lab: Lab, browser: Br
     expect(surgeon.locator("tbody tr").first).to_be_visible(timeout=60_000)
     say("first finding on screen", time.monotonic() - began, 2.0)
     say("another cell during a hunt, median", statistics.median(notebook.run_cell(2) for _ in range(5)), 0.3)
+    often = float(surgeon.locator(".latw-news").evaluate(CHANGES))
+    print(f"live updates: {often:.1f} a second (asked: 2 to 5)")
+    assert 2 / SLACK <= often <= 5
     say("stop", stop_time(notebook.page, surgeon), 0.5)
     assert notebook.errors == []
     notebook.page.close()
