@@ -101,15 +101,14 @@ def test_an_unknown_organism_is_refused_before_the_first_hunt(name: str) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_three_shipped_organisms_are_told_apart() -> None:
-    wanted = ("switch-trained single", "graft single", "control clean")
+def test_two_shipped_organisms_are_told_apart() -> None:
+    wanted = ("graft single", "control clean")
     names = [next(name for name in NAMES if kind(shipped(name)) == words) for words in wanted]
     with unchecked():  # shapes are checked by the tests of each part; here they would take a third of the time
-        trained, graft, control = study(planned(recipes(names), arms=("default",)), Ledger(None, Row))
-    assert of_shipped([trained, graft, control]).missed == ()
-    assert (trained.hit, graft.hit) == (True, True)
-    assert (trained.verdict, graft.verdict, control.verdict) == ("switch", "switch", "none")
-    for planted in (trained, graft):
-        assert planted.elicitation is not None
-        assert planted.elicitation >= 0.9
+        graft, control = study(planned(recipes(names), arms=("default",)), Ledger(None, Row))
+    assert of_shipped([graft, control]).missed == ()
+    assert graft.hit
+    assert (graft.verdict, control.verdict) == ("switch", "none")
+    assert graft.elicitation is not None
+    assert graft.elicitation >= 0.9
     assert control.elicitation is None

@@ -1,4 +1,7 @@
-"""The tour as somebody saves it: it runs without a network, stays small, and shows its results where no widget runs."""
+"""The tour without a browser: it runs without a network, stays small, and shows its results where no widget runs.
+
+Where there is a Chromium, `tests/ui/browser/test_story.py` runs it there instead.
+"""
 
 import os
 import time
@@ -9,13 +12,14 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from tests.ui.browser.lab import GUARD, HOME
+from tests.ui.browser.lab import GUARD, HOME, chromium
 
 TOUR = Path(__file__).resolve().parents[2] / "notebooks" / "00_tour.ipynb"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.skipif(chromium() is not None, reason="the browser's story runs the tour, and reads what it saved")
 @pytest.mark.filterwarnings("ignore")  # the kernel is another process; what its client warns of is not ours
 def test_the_tour_runs_offline_and_reads_well_when_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text(GUARD.format(home=HOME))
