@@ -61,21 +61,13 @@ class Workbench:
         self._lay_out(Session(subject, prompts, count=count, seed=seed))
         opened(self)
 
-    def open(
-        self,
-        subject: Organism | Agent,
-        prompts: Prompts | None = None,
-        *,
-        count: int = PROMPTS,
-        seed: int = 0,
-        code: str = "",
-    ) -> None:
+    def open(self, subject: Organism | Agent, prompts: Prompts | None = None, *, code: str = "") -> None:
         """All panels on another Organism or Agent, at the same place in the notebook; see Session for `code`.
 
         What was found on the one before is closed with its panels. Its Agent stays among the checkpoints, so that an
         edit can be replayed on it. Raises BadSettings before anything is closed.
         """
-        session, last = Session(subject, prompts, count=count, seed=seed, code=code), self.session
+        session, last = Session(subject, prompts, code=code), self.session
         if session.agent is not last.agent:
             session.put(checkpoints={last.agent.name: last.agent})
         self._lay_out(session)
