@@ -115,8 +115,8 @@ def test_two_shipped_organisms_from_end_to_end(run: Run, tmp_path: Path, monkeyp
     assert status == 0
     assert [(r.arm, r.organism, r.error) for r in rows] == [
         ("heavy neurons", "zircon", ""),
-        ("heavy neurons", "calcite", ""),
         ("quick", "zircon", ""),
+        ("heavy neurons", "calcite", ""),
         ("quick", "calcite", ""),
     ]
     assert len(json.loads(out)["rows"]) == 4
