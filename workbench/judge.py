@@ -28,10 +28,11 @@ Said = Int64[Tensor, "prompt answer"]
 
 
 class Views:
-    """Views of one Agent on the same prompts, each made when it is first wanted."""
+    """Views of one Agent on the same prompts, each made when it is first wanted. norms: see `rho_of`."""
 
     def __init__(self, agent: Agent, prompts: Prompts) -> None:
         self.agent, self.prompts = agent, prompts
+        self.norms: dict[Site, float] = {}
         self._made: dict[tuple[Site, ...], View] = {}
 
     def at(self, *sites: Site | str) -> View:
@@ -63,7 +64,7 @@ class Judge:
         return Finding(
             edits=edits,
             score=float(grade(self.goal, once, stretched, view.clean_logits, view.answers)[0]),
-            rho=rho_of(agent, edits, self.prompts),
+            rho=rho_of(agent, edits, self.prompts, self.views.norms),
             goal_met=bool(self.goal.met(once, view.clean_logits, view.answers)[0]),
             control=self._control(edits, self.views.at(site)),
             surgeon=self.surgeon,

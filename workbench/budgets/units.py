@@ -71,13 +71,19 @@ def mean_residual_norm(agent: "Agent", site: Site | str, prompts: "Prompts") -> 
     return float(stream.norm(dim=-1).mean())
 
 
-def rho_of(agent: "Agent", edits: Sequence[Edit], prompts: "Prompts") -> float:
-    """The size of some edits in rho: the largest over edits and positions; nan where no linear write exists."""
+def rho_of(agent: "Agent", edits: Sequence[Edit], prompts: "Prompts", norms: dict[Site, float] | None = None) -> float:
+    """The size of some edits in rho: the largest over edits and positions; nan where no linear write exists.
+
+    norms: mean residual norms by site that are known of this Agent and these prompts; further ones are added.
+    """
+    norms = {} if norms is None else norms
     sizes = []
     for edit in edits:
         write = agent.write(edit.site)
         if write is None:
             return float("nan")
         written = edit.delta.to(write) @ write
-        sizes.append(float(written.norm(dim=-1).max()) / mean_residual_norm(agent, edit.site, prompts))
+        if edit.site not in norms:
+            norms[edit.site] = mean_residual_norm(agent, edit.site, prompts)
+        sizes.append(float(written.norm(dim=-1).max()) / norms[edit.site])
     return max(sizes, default=0.0)
