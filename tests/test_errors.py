@@ -267,6 +267,7 @@ SETTINGS = {
     "no starts": Mistake(lambda: SphereLadder(starts=0), BadSettings, ("at least one", "0")),
     "no prompt to climb on": Mistake(lambda: SphereLadder(prompts=0), BadSettings, ("at least one prompt", "0")),
     "no prompt to sweep on": Mistake(lambda: NeuronSweep(prompts=0), BadSettings, ("at least one prompt", "0")),
+    "no neuron soon": Mistake(lambda: NeuronSweep(soon=0), BadSettings, ("at least one neuron", "0")),
     "no bridge": Mistake(
         lambda: Agent(NO_BRIDGE),
         BadSettings,

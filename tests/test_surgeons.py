@@ -78,6 +78,17 @@ def test_the_sweep_proposes_what_is_best_at_a_glance_before_it_looks_further() -
     assert len({first.neurons, *(edit.neurons for (edit,) in rest)}) == 3
 
 
+def test_of_a_wide_layer_the_first_neuron_is_proposed_before_the_rest_is_looked_at() -> None:
+    view = Counting(switched(), "L2.mlp.post", questions())
+    bound = L2Ball(2.0).bind(switched(), [view.site], questions())
+    search = NeuronSweep(soon=2, glance=2, prompts=6).search(view, Target.token(TOKEN), bound, torch.Generator())
+    ((first,), early), rest = (next(search), view.runs), list(search)
+    assert first.neurons in ((0,), (1,))
+    assert early == 10 * 2 + 2 * 10
+    assert rest[0][0].neurons == (NEURON,)
+    assert len({first.neurons, *(edit.neurons for (edit,) in rest)}) == 3
+
+
 def test_the_only_neuron_is_proposed_once() -> None:
     found = proposals(NeuronSweep(screen=0.01), "L2.mlp.post")
     assert len(found) == 1

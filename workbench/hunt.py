@@ -147,9 +147,12 @@ def _searches(
     seed: int,
 ) -> Iterator[_Search]:
     agent.check(prompts)
+    bound: dict[Site, Bound] = {}
     for surgeon in surgeons:
         for site in default_sites(surgeon, agent) if sites is None else agent.several_sites(sites):
-            yield _Search(agent, surgeon, site, budget.bind(agent, [site], prompts), seed)
+            if site not in bound:
+                bound[site] = budget.bind(agent, [site], prompts)
+            yield _Search(agent, surgeon, site, bound[site], seed)
 
 
 def _events(searches: list[_Search], prompts: Prompts, goal: Goal, seed: int) -> Iterator[Progress | Finding]:

@@ -28,7 +28,8 @@ class NeuronSweep:
     All are scored on the first `glance` of the Surgeon's prompts and the better quarter of them on the first `prompts`,
     both without the plateau (successive halving, Karnin et al. 2013); the best `shortlist` are scored in full on all,
     and the best neurons are proposed, each at its smallest dose within .1 of its best score. `keep` are proposed in
-    all; where that is more than one, the neuron that is best at a glance comes first, long before the others.
+    all; where that is more than one, the neuron that is best at a glance comes first, long before the others. Of a
+    wide layer, which takes long to look at, it is the best of the first `soon` neurons.
     screen: for wide models, the share of neurons to look at, chosen by the slope of the Goal's loss, which a switch
     behind a saturated gate escapes.
     """
@@ -40,6 +41,7 @@ class NeuronSweep:
     screen: float | None = None
     prompts: int = 12
     glance: int = 4
+    soon: int = 128
 
     def __post_init__(self) -> None:
         if not self.doses or min(self.doses) <= 0 or max(self.doses) > 1:
@@ -51,6 +53,8 @@ class NeuronSweep:
         if self.prompts < 1 or self.glance < 1:
             got = f"prompts {self.prompts} and glance {self.glance}"
             raise BadSettings(f"expected at least one prompt to sweep on, got {got}.")
+        if self.soon < 1:
+            raise BadSettings(f"expected at least one neuron from which the first comes, got soon {self.soon}.")
         if self.screen is not None and not (isinstance(self.screen, int | float) and 0 < self.screen <= 1):
             raise BadSettings(f"expected the share of neurons to screen in (0, 1] or None, got {self.screen!r}.")
 
@@ -63,13 +67,17 @@ class NeuronSweep:
         neurons, doses = self._pairs(view, goal, budget)
         if not len(neurons):
             return
-        scores = self._rough(view.on_first(self.glance), goal, neurons, doses)
+        quick, early = view.on_first(self.glance), torch.isin(neurons, neurons.unique()[: self.soon])
+        scores, rest = torch.empty_like(doses), torch.ones_like(early)
+        scores[early] = self._rough(quick, goal, neurons[early], doses[early])
         if self.keep > 1:
-            first = neurons == neurons[scores.argmax()]
-            yield from self._proposed(view, goal, budget, neurons[first], doses[first], 1)
-            neurons, doses, scores = neurons[~first], doses[~first], scores[~first]
-            if not len(neurons):
-                return
+            rest = neurons != neurons[early][scores[early].argmax()]
+            yield from self._proposed(view, goal, budget, neurons[~rest], doses[~rest], 1)
+        if not early.all():
+            scores[~early] = self._rough(quick, goal, neurons[~early], doses[~early])
+        neurons, doses, scores = neurons[rest], doses[rest], scores[rest]
+        if not len(neurons):
+            return
         better = scores.topk(min(max(self.shortlist, len(neurons) // 4), len(neurons))).indices
         neurons, doses = neurons[better], doses[better]
         scores = self._rough(view.on_first(self.prompts), goal, neurons, doses)
