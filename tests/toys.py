@@ -86,11 +86,12 @@ def hooks_on(agent: Agent) -> int:
 @contextmanager
 def unchecked() -> Iterator[None]:
     """Within the `with`, annotations are not checked, as for a user: our own errors are what is raised."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         yield
     finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @contextmanager
