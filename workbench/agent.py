@@ -30,6 +30,7 @@ from transformer_lens.model_bridge.sources import build_bridge_from_module
 
 _FORMAT = "lat-workbench agent"
 _LOGITS_AT_ONCE = 2**22  # while activations are read: a whole bridge makes logits that nobody asked for
+_TOY = 5_000_000  # parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,11 @@ class Agent:
     def d_vocab(self) -> int:
         """Number of tokens."""
         return self.bridge.cfg.d_vocab
+
+    @property
+    def is_toy(self) -> bool:
+        """Whether it is so small that torch is fastest on one thread: handing work out costs more than it saves."""
+        return sum(weight.numel() for weight in self.bridge.parameters()) <= _TOY
 
     # --- tokens -----------------------------------------------------------------------------------------
 

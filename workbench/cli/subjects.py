@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 PROMPTS_FILE = "prompts.json"
 _FIELDS = ("tokens", "answer_positions", "answers")
-_TOY = 5_000_000
-"""Parameters up to which one thread is fastest: below it, handing work to threads costs more than it saves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,7 @@ def open_agent(name: str) -> "tuple[Agent, Organism | None]":
     with waiting(f"loading {name}"):
         organism = toy_models.load(name) if name in names else None
         agent = _load(name) if organism is None else organism.agent
-    if sum(p.numel() for p in agent.bridge.parameters()) <= _TOY:
+    if agent.is_toy:
         one_thread()
     return agent, organism
 

@@ -5,9 +5,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+import torch
 from torch.overrides import TorchFunctionMode
 
 from workbench.agent import Agent
@@ -78,17 +80,22 @@ class Job:
 
     steps: makes the generator; it is called in the job's own thread, with the turn. told: called with it soon after an
     event, in any case some times a second, and once when it has ended, in a thread of its own. turns: of the Agent
-    that runs.
+    that runs. threads: torch's in the background, if not as many as elsewhere.
     """
 
     def __init__(
-        self, steps: Callable[[], Iterable[Any]], *, told: Callable[["Job"], None], turns: Turns | None = None
+        self,
+        steps: Callable[[], Iterable[Any]],
+        *,
+        told: Callable[["Job"], None],
+        turns: Turns | None = None,
+        threads: int | None = None,
     ) -> None:
         self.events: list[Any] = []
         self.status: Status = "new"
         self.error: Exception | None = None
         self.seconds = 0.0
-        self._steps, self._told, self._turns = steps, told, turns or Turns()
+        self._steps, self._told, self._turns, self._torch = steps, told, turns or Turns(), threads
         self._stop, self._go, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._new = threading.Event()
         self._go.set()
@@ -102,7 +109,8 @@ class Job:
     def start(self) -> "Job":
         """Begin in the background; returns at once, with itself."""
         self.status = "running"
-        self._threads = tuple(threading.Thread(target=part, daemon=True) for part in (self._work, self._tell))
+        work = partial(self._aside, torch.get_num_threads())
+        self._threads = tuple(threading.Thread(target=part, daemon=True) for part in (work, self._tell))
         for thread in self._threads:
             thread.start()
         return self
@@ -146,6 +154,14 @@ class Job:
             if thread is not threading.current_thread():
                 thread.join(None if until is None else max(0.0, until - time.monotonic()))
         return self._ended.is_set() and not any(t.is_alive() for t in self._threads if t != threading.current_thread())
+
+    def _aside(self, usual: int) -> None:
+        """The work in a thread of its own, on as many torch threads as it may have; then as many as `usual` again."""
+        torch.set_num_threads(self._torch or usual)
+        try:
+            self._work()
+        finally:
+            torch.set_num_threads(usual)
 
     def _work(self) -> None:
         """Make every step, each within a turn; then say how it ended."""

@@ -142,7 +142,9 @@ class Frame:
                 self.saved.refresh()
 
         self.error.text = ""
-        self.job = Job(steps, told=self.handler(news, anew=False), turns=self.session.turns)
+        self.job = Job(
+            steps, told=self.handler(news, anew=False), turns=self.session.turns, threads=self.session.threads
+        )
 
     def give_way(self, panel: Panel) -> None:
         """Close, and let the other panel have the place of the saved view in the notebook."""

@@ -1,11 +1,9 @@
 """How fast it feels: a click redraws a large map at once, the kernel answers during a hunt, Stop stops."""
 
 import statistics
-import time
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from tests.ui.browser.gestures import panel, still
 from tests.ui.browser.lab import Lab, Notebook
@@ -64,6 +62,19 @@ CHANGES = """(news) => new Promise((done) => {
   setTimeout(() => { watcher.disconnect(); done(count / 4); }, 4000);
 })"""
 
+UNTIL = """(panel, [name, wanted]) => new Promise((done) => {
+  const shown = {
+    finding: () => panel.querySelector("tbody tr") !== null,
+    end: () => panel.querySelector(".latw-news").textContent.includes("no verdict"),
+  }[wanted];
+  const button = [...panel.querySelectorAll("button")].find((b) => b.textContent.trim() === name);
+  const began = performance.now();
+  button.click();
+  const look = () => (shown() ? done((performance.now() - began) / 1000) : requestAnimationFrame(look));
+  look();
+})"""
+"""Seconds from a click on a button until something is on screen, by the page's own clock: Playwright looks seldom."""
+
 
 def say(what: str, seconds: float, wanted: float) -> None:
     """Print a figure, and require it to be within what a busy machine may take."""
@@ -83,14 +94,6 @@ def test_a_click_redraws_a_map_of_32_by_1024_cells_at_once(lab: Lab, browser: Br
     notebook.page.close()
 
 
-def stop_time(page: Page, surgeon: Any) -> float:
-    """Seconds from the click on Stop until the panel says that it has stopped."""
-    began = time.monotonic()
-    surgeon.get_by_role("button", name="Stop", exact=True).click()
-    expect(surgeon.locator(".latw-news")).to_contain_text("no verdict", timeout=10_000)
-    return time.monotonic() - began
-
-
 @pytest.mark.parametrize("model", MODELS)
 def test_a_hunt_leaves_the_kernel_free_and_stops_when_told(lab: Lab, browser: Browser, model: str) -> None:
     lab.write("busy.ipynb", [*MODELS[model], "1 + 1"])
@@ -99,14 +102,11 @@ def test_a_hunt_leaves_the_kernel_free_and_stops_when_told(lab: Lab, browser: Br
     surgeon = panel(notebook.page, "Surgeon")
     expect(panel(notebook.page, "Picker").locator("canvas[data-drawn]")).to_be_visible(timeout=60_000)
     still(surgeon)
-    began = time.monotonic()
-    surgeon.get_by_role("button", name="Run", exact=True).click()
-    expect(surgeon.locator("tbody tr").first).to_be_visible(timeout=60_000)
-    say("first finding on screen", time.monotonic() - began, 2.0)
+    say("first finding on screen", float(surgeon.evaluate(UNTIL, ["Run", "finding"])), 2.0)
     say("another cell during a hunt, median", statistics.median(notebook.run_cell(2) for _ in range(5)), 0.3)
     often = float(surgeon.locator(".latw-news").evaluate(CHANGES))
     print(f"live updates: {often:.1f} a second (asked: 2 to 5)")
     assert 2 / SLACK <= often <= 5
-    say("stop", stop_time(notebook.page, surgeon), 0.5)
+    say("stop", float(surgeon.evaluate(UNTIL, ["Stop", "end"])), 0.5)
     assert notebook.errors == []
     notebook.page.close()
