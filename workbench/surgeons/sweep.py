@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.agent import Agent
@@ -28,8 +28,8 @@ class NeuronSweep:
     All are scored on the first `glance` of the Surgeon's prompts and the better quarter of them on the first `prompts`,
     both without the plateau (successive halving, Karnin et al. 2013); the best `shortlist` are scored in full on all,
     and the best neurons are proposed, each at its smallest dose within .1 of its best score. `keep` are proposed in
-    all; where that is more than one, the neuron that is best at a glance comes first, long before the others. Of a
-    wide layer, which takes long to look at, it is the best of the first `soon` neurons.
+    all; where that is more than one, the neuron that is best at a glance comes first, long before the others. In a
+    layer of more than twice `soon` neurons, which takes long to look at, it is the best of the first `soon`.
     screen: for wide models, the share of neurons to look at, chosen by the slope of the Goal's loss, which a switch
     behind a saturated gate escapes.
     """
@@ -41,7 +41,7 @@ class NeuronSweep:
     screen: float | None = None
     prompts: int = 12
     glance: int = 4
-    soon: int = 128
+    soon: int = 64
 
     def __post_init__(self) -> None:
         if not self.doses or min(self.doses) <= 0 or max(self.doses) > 1:
@@ -67,7 +67,7 @@ class NeuronSweep:
         neurons, doses = self._pairs(view, goal, budget)
         if not len(neurons):
             return
-        quick, early = view.on_first(self.glance), torch.isin(neurons, neurons.unique()[: self.soon])
+        quick, early = view.on_first(self.glance), self._early(neurons)
         scores, rest = torch.empty_like(doses), torch.ones_like(early)
         scores[early] = self._rough(quick, goal, neurons[early], doses[early])
         if self.keep > 1:
@@ -83,6 +83,11 @@ class NeuronSweep:
         scores = self._rough(view.on_first(self.prompts), goal, neurons, doses)
         short = scores.topk(min(self.shortlist, len(neurons))).indices
         yield from self._proposed(view, goal, budget, neurons[short], doses[short], max(1, self.keep - 1))
+
+    def _early(self, neurons: Neurons) -> Bool[Tensor, "edit"]:
+        """Which edits are looked at before the first proposal."""
+        known = neurons.unique()
+        return torch.isin(neurons, known[: self.soon] if len(known) > 2 * self.soon else known)
 
     def _proposed(
         self, view: View, goal: Goal, budget: Bound, neurons: Neurons, doses: Doses, keep: int
