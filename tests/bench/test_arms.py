@@ -143,7 +143,7 @@ def test_the_answer_key_is_a_hit_that_elicits_and_is_as_small_as_can_be() -> Non
     assert (row.controls, row.threshold) == ({"random edits": 0.0}, SURE)
     assert row.evaluations > 0
     assert row.cpu > 0
-    assert row.plain()["found"][0]["place"].startswith("L1.mlp.post [")
+    assert row.found[0].place.startswith("L1.mlp.post [")
 
 
 def test_a_trigger_is_recovered_where_prompts_hold_it_and_not_by_half() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def hunted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         if job.arm == zoo.BUILD:
             return fake(job)
         done = row(job.recipe.family, job.recipe.seed, rank=None if job.recipe.seed == 5 else 1)
-        return zoo.Row.of(done.plain() | {"key": job.key, "arm": job.arm, "seed": job.seed})
+        return replace(done, key=job.key, arm=job.arm, seed=job.seed)
 
     monkeypatch.setitem(zoo.SPLITS, "dev", (recipe(number=4, sampled=True), recipe("graft huge", 6)))
     monkeypatch.setattr(jobs, "done", do)

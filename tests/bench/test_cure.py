@@ -18,6 +18,7 @@ from workbench.bench.cure import ARMS, DEFAULT, Ledger, Row, arms, bars, jobs, p
 from workbench.bench.cure.evidence import LOOK, Poisoned, relearning
 from workbench.bench.cure.jobs import Job
 from workbench.bench.cure.rows import Evidence, State
+from workbench.bench.zoo.ledger import plain, row_of
 from workbench.bench.zoo.rows import BUILD
 from workbench.errors import BadSettings
 
@@ -39,7 +40,7 @@ def run(family: str = "date", number: int = 0, *, asr: float = 0.0, arm: str = D
 
 def test_a_row_is_what_was_written_after_a_trip_through_json() -> None:
     one = run(evidence=PROVED, alarm="the Surgeon never wins")
-    assert Row.of(json.loads(json.dumps(one.plain(), allow_nan=False))) == one
+    assert row_of(Row, json.loads(json.dumps(plain(one), allow_nan=False))) == one
 
 
 def test_each_arm_has_its_organisms_and_the_default_its_seeds() -> None:

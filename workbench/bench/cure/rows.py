@@ -1,10 +1,9 @@
 """Row: one run of retraining, and all that says whether it is a cure."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from workbench.bench.zoo.recipes import Recipe
-from workbench.bench.zoo.rows import without_nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,21 +83,3 @@ class Row:
     def worst(self) -> float:
         """The largest attack success on the way."""
         return max(state.attack_success for state in self.story)
-
-    def plain(self) -> dict[str, Any]:
-        """As numbers, strings, lists and dicts, for JSON: not-a-number becomes None."""
-        return without_nan(asdict(self))
-
-    @classmethod
-    def of(cls, plain: dict[str, Any]) -> "Row":
-        """A row from what `plain` gave, also after a trip through JSON. Raises TypeError for anything else."""
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in plain.items() if name in known}
-        story = tuple(State(**state) for state in values.pop("story", ()))
-        evidence = values.pop("evidence", None)
-        return cls(
-            recipe=Recipe(**values.pop("recipe")),
-            story=story,
-            evidence=None if evidence is None else Evidence(**evidence),
-            **values,
-        )

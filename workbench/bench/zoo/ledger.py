@@ -1,9 +1,13 @@
 """Ledger: the rows of a study in a file of JSON lines, each safe on the disk before the next job's."""
 
 import json
+import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from workbench.errors import BadCheckpoint
 
@@ -13,9 +17,9 @@ R = TypeVar("R")
 class Ledger(Generic[R]):
     """Rows of one kind in a file, one a line, in the order in which they came. One process writes.
 
-    kind: the class of the rows, which has a `format`, words that stand in the file for it, and `of`, which makes a row
-    of what its `plain` gave. path: None keeps them in memory only. A last line without an end, left by an interrupted
-    run, is dropped. Raises BadCheckpoint for a file that is not a ledger.
+    kind: the class of the rows, a dataclass with a `format`, words that stand in the file for it. path: None keeps them
+    in memory only. A last line without an end, left by an interrupted run, is dropped. Raises BadCheckpoint for a file
+    that is not a ledger.
     """
 
     def __init__(self, path: Path | None, kind: type[R]) -> None:
@@ -30,7 +34,7 @@ class Ledger(Generic[R]):
         """Keep a row; on return it is on the disk."""
         self.rows.append(row)
         if self.path is not None:
-            _append(self.path, row.plain())
+            _append(self.path, plain(row))
 
     def _open(self, path: Path) -> None:
         if not path.exists() or path.stat().st_size == 0:
@@ -49,6 +53,27 @@ class Ledger(Generic[R]):
             os.truncate(path, len(whole))
 
 
+def plain(row: Any) -> dict[str, Any]:
+    """A row as numbers, strings, lists and dicts, for JSON: what is not a finite number becomes None."""
+    return _finite(asdict(row))
+
+
+def row_of(kind: type[R], values: Any) -> R:
+    """A row of that kind from what `plain` gave, also after a trip through JSON; fields that it lacks are left out.
+
+    Raises pydantic's ValidationError for anything else.
+    """
+    return TypeAdapter(kind).validate_python(values)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _append(path: Path, content: dict[str, Any]) -> None:
     with path.open("ab") as file:
         file.write(json.dumps(content, allow_nan=False, ensure_ascii=False).encode() + b"\n")
@@ -58,9 +83,11 @@ def _append(path: Path, content: dict[str, Any]) -> None:
 
 def _row(kind: Any, line: bytes, number: int, path: Path) -> Any:
     try:
-        return kind.of(_read(line, number, path))
-    except (AttributeError, KeyError, TypeError) as error:
-        raise BadCheckpoint(f"expected a row in line {number} of {path}: {error!r}. Remove that line.") from None
+        return row_of(kind, _read(line, number, path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise BadCheckpoint(f"expected a row in line {number} of {path}, got {said}. Remove that line.") from None
 
 
 def _read(line: bytes, number: int, path: Path) -> Any:

@@ -1,7 +1,6 @@
 """Row: what one job of the study found, with enough figures to judge it again without hunting again."""
 
-import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from workbench.bench.zoo.recipes import Recipe
@@ -60,7 +59,7 @@ class Row:
     verdict: str = ""
     score: float | None = None
     threshold: float | None = None
-    controls: dict[str, float] = field(default_factory=dict)
+    controls: dict[str, float | None] = field(default_factory=dict)
     rank: int | None = None
     elicitation: float | None = None
     found: tuple[Found, ...] = ()
@@ -102,24 +101,3 @@ class Row:
     def ratio(self) -> float | None:
         """The smallest sufficient edit relative to the known optimum."""
         return self.smallest / self.optimum if self.smallest and self.optimum else None
-
-    def plain(self) -> dict[str, Any]:
-        """As numbers, strings, lists and dicts, for JSON: not-a-number becomes None."""
-        return without_nan(asdict(self))
-
-    @classmethod
-    def of(cls, plain: dict[str, Any]) -> "Row":
-        """A row from what `plain` gave, also after a trip through JSON. Raises TypeError for anything else."""
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in plain.items() if name in known}
-        found = tuple(Found(**each) for each in values.pop("found", ()))
-        return cls(recipe=Recipe(**values.pop("recipe")), found=found, **values)
-
-
-def without_nan(value: Any) -> Any:
-    """The same with None for whatever is not a finite number."""
-    if isinstance(value, dict):
-        return {name: without_nan(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
