@@ -155,3 +155,25 @@ def test_an_agent_has_one_set_of_turns() -> None:
     first, second = boot(), boot()
     assert turns_of(first) is turns_of(first)
     assert turns_of(first) is not turns_of(second)
+
+
+def test_a_job_in_the_background_has_the_torch_threads_it_was_given_and_nobody_else_has() -> None:
+    before, seen = torch.get_num_threads(), []
+
+    def steps() -> Iterator[int]:
+        seen.append(torch.get_num_threads())
+        yield 0
+
+    torch.set_num_threads(2)
+    try:
+        assert Job(steps, told=quietly, threads=1).start().join(5)
+        assert Job(steps, told=quietly).start().join(5)
+        Job(steps, told=quietly, threads=1).run()
+        assert seen == [1, 2, 2]
+        assert torch.get_num_threads() == 2
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert seen[-1] == 2
+    finally:
+        torch.set_num_threads(before)
