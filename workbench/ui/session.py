@@ -112,7 +112,7 @@ class Session:
         """Torch threads of a job in the background, if not as many as elsewhere.
 
         One for a toy: a thread that is not the first gets a team of OpenMP threads of its own, and the two
-        teams wait for each other. On two cores a hunt on two threads took 1.3 to 3.6 times as long as on one.
+        teams wait for each other. On two cores a step on two threads took 1.3 to 2.1 times as long as on one.
         """
         return 1 if self.agent.device.type == "cpu" and self.agent.is_toy else None
 

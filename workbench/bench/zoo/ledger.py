@@ -4,6 +4,7 @@ import json
 import math
 import os
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -59,11 +60,17 @@ def plain(row: Any) -> dict[str, Any]:
 
 
 def row_of(kind: type[R], values: Any) -> R:
-    """A row of that kind from what `plain` gave, also after a trip through JSON; fields that it lacks are left out.
+    """A row of that kind from what `plain` gave, also after a trip through JSON; fields of later versions are left out.
 
     Raises pydantic's ValidationError for anything else.
     """
-    return TypeAdapter(kind).validate_python(values)
+    return _adapter(kind).validate_python(values)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What checks rows of that kind; made once, since making it takes longer than a row."""
+    return TypeAdapter(kind)
 
 
 def _finite(value: Any) -> Any:
