@@ -16,7 +16,8 @@ install_import_hook(["workbench", "toy_models"], "beartype.beartype")
 from tests.toys import unchecked  # noqa: E402
 
 CHECKED = 4
-"""One test in so many checks shapes: checking nearly doubles the time of a small one, and tests of one thing pass the same functions."""
+"""One test in so many checks shapes: checking nearly doubles a small test's time, and
+many tests pass the same functions."""
 
 torch.set_num_threads(1)  # pytest-xdist uses the cores; threads below it would only get in each other's way
 

@@ -68,8 +68,8 @@ def row_of(kind: type[R], values: Any) -> R:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """What checks rows of that kind; made once, since making it takes longer than a row."""
+def _adapter(kind: Any) -> Any:
+    """The TypeAdapter of a kind; made once, since making it takes longer than reading a row."""
     return TypeAdapter(kind)
 
 
