@@ -25,7 +25,7 @@ WANTED_cuda := torch==$(TORCH_VERSION)
 WANTED_cpu := torch==$(TORCH_VERSION)+cpu torch==$(TORCH_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lab test check lint types contracts notebooks lessons format bench speed constraints clean distclean
+.PHONY: help venv demo lab test stories check lint types contracts notebooks lessons format bench speed constraints clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,7 +55,10 @@ lab: $(READY)  ## open JupyterLab on the tour
 test: $(READY)  ## run the tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: lint types contracts test  ## everything that CI runs
+stories: $(READY)  ## go a user's whole way through the demo, the notebooks and, in a browser, the panels
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal -m story $(ARGS)
+
+check: lint types contracts test stories  ## everything that CI runs
 
 lint: $(READY)  ## layout and lint of the code
 	$(BIN)/ruff format --check

@@ -38,8 +38,3 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     checked = item.config.getoption("--shapes") == "all" or zlib.crc32(item.nodeid.encode()) % CHECKED == 0
     with nullcontext() if checked else unchecked():
         return (yield)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests come first, so that none is left over when every other is done."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "notebooks"
 TEXTS = sorted((ROOT / "lessons").glob("[0-9]*.md"))
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.story,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore"),  # the kernel is another process; what its client warns of is not ours
 ]

@@ -106,7 +106,7 @@ def test_mistakes_are_told_in_words(run: Run, hunted: list[Any], words: str) -> 
     assert hunted == []
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_two_shipped_organisms_from_end_to_end(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARMS, "quick", Hunt(surgeons=(RandomDirections(count=2, keep=1),)))
     path = tmp_path / "rows.jsonl"

@@ -73,7 +73,6 @@ def test_a_ledger_row_is_counted_where_its_recipe_is_now(tmp_path: Path) -> None
     assert {row.family for row in rows} == {"renamed"}
 
 
-@pytest.mark.slow
 def test_a_process_that_dies_is_a_row_and_the_others_go_on() -> None:
     recipes = (FINE, DIES, FAILS, recipe(number=4), recipe(number=5))
     rows = list(study(Plan(recipes, ("default",)), Ledger(None, Row), workers=2, do=fake))

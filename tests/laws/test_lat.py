@@ -27,7 +27,7 @@ from workbench.retrain.schedules import SCHEDULES, Schedule, Steady, Terms
 from workbench.surgeons import FrankWolfe, NeuronSweep, PerPromptAscent
 
 pytestmark = quiet
-SHORT: dict[str, Any] = {"steps": 4, "batch": 8, "inner_steps": 2}
+SHORT: dict[str, Any] = {"steps": 4, "batch": 8, "warmup": 0, "inner_steps": 2}
 VARIANTS: dict[str, Recipe] = {
     "several sites at once": LAT(together=True, sites=("L0.resid_post", "L1.resid_post"), **SHORT),
     "several updates": LAT(updates=3, **SHORT),
@@ -204,20 +204,42 @@ def test_the_adversary_begins_at_the_step_that_is_said() -> None:
     assert [math.isnan(s.adversarial_loss) for s in steps] == [True, True, False, False]
 
 
-def test_gradients_are_shortened_to_the_norm_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    norms = []
+@pytest.fixture
+def updates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """The norm of the gradients and the learning rate of every update that is made."""
+    seen: list[tuple[float, float]] = []
 
     def watched(self: Any, *given: Any, **named: Any) -> Any:
         grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        norms.append(float(torch.stack([grad.norm() for grad in grads]).norm()))
+        seen.append((float(torch.stack([grad.norm() for grad in grads]).norm()), self.param_groups[0]["lr"]))
         return inner(self, *given, **named)
 
     inner = torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    return seen
+
+
+def test_gradients_are_shortened_to_the_norm_that_is_set(updates: list[tuple[float, float]]) -> None:
     list(retrain(toy(gain=1.0), some_prompts(24), LAT(clip=1e-3, **SHORT)))
     list(retrain(toy(gain=1.0), some_prompts(24), LAT(clip=1e6, **SHORT)))
+    norms = [norm for norm, _ in updates]
     assert norms[:4] == pytest.approx([1e-3] * 4, rel=1e-2)
     assert min(norms[4:]) > 1e-2
+
+
+def test_the_learning_rate_rises_during_the_first_steps_also_of_a_resumed_run(
+    updates: list[tuple[float, float]],
+) -> None:
+    recipe = FineTune(lr=1e-2, warmup=3, steps=6, batch=8)
+    steps = list(retrain(toy(), some_prompts(24), recipe))
+    rates = [rate for _, rate in updates]
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+    half = next(iter(retrain(toy(), some_prompts(24), recipe))).checkpoint
+    updates.clear()
+    resumed = list(retrain(toy(), some_prompts(24), recipe, resume=half))
+    assert [rate for _, rate in updates] == rates[1:]
+    ours, theirs = (run[-1].agent.weights() for run in (resumed, steps))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_before_the_update() -> None:

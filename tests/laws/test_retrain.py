@@ -18,7 +18,7 @@ from workbench.retrain.adversaries import Ascent, Noise, Scene
 from workbench.retrain.schedules import Terms
 
 pytestmark = quiet
-SHORT: dict[str, Any] = {"steps": 4, "batch": 8}
+SHORT: dict[str, Any] = {"steps": 4, "batch": 8, "warmup": 0}
 RECIPES = (FineTune(**SHORT), LatentNoise(**SHORT), EmbeddingAT(inner_steps=2, **SHORT), LAT(inner_steps=2, **SHORT))
 recipes = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
 

@@ -13,7 +13,7 @@ from workbench.report import Finding
 from workbench.retrain import Recipe, Step
 from workbench.retrain.protocol import Batch, Subject
 
-SHORT: dict[str, Any] = {"steps": 4, "batch": 8}
+SHORT: dict[str, Any] = {"steps": 4, "batch": 8, "warmup": 0}
 RECIPES: tuple[Recipe, ...] = (
     WeightNoise(**SHORT),
     InputAT(positions=(1, 3), candidates=4, **SHORT),

@@ -93,7 +93,7 @@ def check_figures(figures: dict[str, Any]) -> None:
     assert all(seconds > 0 for seconds in figures["seconds"].values())
 
 
-@pytest.mark.slow
+@pytest.mark.story
 @pytest.mark.timeout(1800)
 def test_the_demo_finds_the_switch_and_trains_it_away() -> None:
     with unchecked():  # shapes are checked by the tests of each part; here they would take a third of the time

@@ -18,7 +18,7 @@ AGAIN = "workbench = wb.Workbench(toy(), some_prompts(12))\nworkbench"
 COUNT = "print(len(_instances), threading.active_count(), workbench.session.watchers, other.session.watchers)"
 
 
-@pytest.mark.slow
+@pytest.mark.story
 @pytest.mark.filterwarnings("ignore")  # the kernel is another process; what its client warns of is not ours
 def test_twenty_runs_of_a_cell_leave_what_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -17,7 +17,7 @@ workbench
 CLICK = "workbench.heatmap.draw_button.click()\nworkbench.heatmap.frame.job.join(60)"
 
 
-@pytest.mark.slow
+@pytest.mark.story
 @pytest.mark.filterwarnings("ignore")  # the kernel is another process; what its client warns of is not ours
 def test_what_a_click_found_is_in_the_saved_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

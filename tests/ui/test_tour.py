@@ -17,7 +17,7 @@ from tests.ui.browser.lab import GUARD, HOME, chromium
 TOUR = Path(__file__).resolve().parents[2] / "notebooks" / "00_tour.ipynb"
 
 
-@pytest.mark.slow
+@pytest.mark.story
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(chromium() is not None, reason="the browser's story runs the tour, and reads what it saved")
 @pytest.mark.filterwarnings("ignore")  # the kernel is another process; what its client warns of is not ours

@@ -129,6 +129,7 @@ class _Run:
         drawn = self.stream.draw(self.done + 1, self.recipe.batch, self.generator)
         device = self.agent.device
         batch = Batch(drawn.tokens.to(device), drawn.answers.to(device), self.done + 1)
+        self._warm()
         told = []
         for losses in self.method.turn(batch, self.terms, self.generator):
             self._update(losses)
@@ -137,6 +138,11 @@ class _Run:
         self.gradients += self.method.cost(self.terms)
         self._pace(told)
         return told
+
+    def _warm(self) -> None:
+        """The learning rate of this step, which rises during the first ones."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr * min(1, (self.done + 1) / (self.recipe.warmup + 1))
 
     def _update(self, losses: Losses) -> None:
         if not isfinite(value := losses.total.item()):

@@ -84,6 +84,7 @@ class Recipe(Protocol):
     lr: float
     batch: int
     clip: float
+    warmup: int
 
     def method(self, subject: Subject) -> Method:
         """The method for a model. Raises BadSettings or UnknownSite where it does not suit."""

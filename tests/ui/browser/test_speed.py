@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 from tests.ui.browser.gestures import panel, still
 from tests.ui.browser.lab import Lab, Notebook
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.browser, pytest.mark.story, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 SLACK = 4.0
 """A machine that does other work at the same time may take so many times as long."""
 OPEN = [

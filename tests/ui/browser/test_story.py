@@ -25,7 +25,7 @@ from tests.ui.browser.gestures import (
 )
 from tests.ui.browser.lab import ROOT, Lab, Notebook
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.browser, pytest.mark.story, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 TOUR = ROOT / "notebooks" / "00_tour.ipynb"
 ANOTHER = "azurite"
 PANELS = ("Picker", "Tokens", "Surgeon", "Heatmap", "Edit bench", "Retrain", "Circuit", "Zoo")

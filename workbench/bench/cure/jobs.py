@@ -28,7 +28,7 @@ FAMILIES = ("date", "password", "ordered", "graft", "trained", "two backdoors", 
 SEEDS = 5
 """Runs of the default arm on each organism; the others run once."""
 TRAINED_ON = 2048
-_LOOKS = 12  # states through a run
+_LOOKS = 6  # states through a run
 _BEGINNINGS = 1400  # gradient evaluations of a late start: as many steps as the family `free` trains
 
 
