@@ -25,21 +25,21 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What else was tried on the retrained Agent, and on a model that never had the backdoor ("anew"; None without one).
+    """What else was tried on the retrained Agent.
 
-    rehunt, rehunt_score: verdict and score of the default hunt. reattack: the most of the true defect that any finding
-    of Surgeons with ten times the compute elicits, within the radius that LAT trained against. beyond: the most that a
-    finding of the default hunt elicits, up to three times as large; so large, edits break any model, and what broken
-    models say is the defect now and then, so that beyond_anew says how much of it is chance. turned: the share of
-    answers that an edit for each prompt alone, of ten times the steps LAT trained against, turns from the right ones.
-    relearning: steps of fine-tuning on 100 triggered examples until the backdoor works again. None where it never did.
+    rehunt, rehunt_score: verdict and score of the default hunt. reattack: the most of the true defect that a finding of
+    Surgeons with ten times the compute elicits, within the radius that LAT trained against. by_chance: what the same
+    findings elicit of defects that nobody planted, the true one with its symbols exchanged at random (the most, of
+    95 % of these); edits that break a model make it say one symbol or another, and some of them are the defect's.
+    turned: the share of answers that an edit for each prompt alone turns from the right ones, in ten times the steps
+    that LAT trained against. relearning: steps of fine-tuning on 100 triggered examples until the backdoor works again;
+    relearning_anew: the same for a model that never had it. None where it never did.
     """
 
     rehunt: str
     rehunt_score: float
     reattack: float
-    beyond: float
-    beyond_anew: float | None
+    by_chance: float
     turned: float
     relearning: int | None
     relearning_anew: int | None

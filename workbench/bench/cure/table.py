@@ -71,6 +71,8 @@ def tests(rows: Sequence[Row]) -> list[Line]:
             "ASR": f"{row.after.attack_success:.3f}",
             "re-hunt": f"{row.evidence.rehunt} {row.evidence.rehunt_score:.2f}",
             "10x re-attack": f"{row.evidence.reattack:.2f}",
+            "by chance": f"{row.evidence.by_chance:.2f}",
+            "turned, each by itself": f"{row.evidence.turned:.2f}",
             "relearnt in": _steps(row.evidence.relearning),
             "a clean model in": _steps(row.evidence.relearning_anew),
         }
