@@ -259,5 +259,5 @@ def test_contradicting_settings_are_refused() -> None:
     refused(lambda: Loosen(growth=1.0), BadSettings, "growth above 1")
     refused(lambda: MoreCompute(most=0.5), BadSettings, "at least 1")
     refused(lambda: retrain(toy(), "prompts", LAT()), BadSettings, "Prompts, or a Stream")  # pyright: ignore
-    assert isinstance(LAT().pace, Steady)
-    assert LAT(schedule="loosen").pace == Loosen()
+    assert LAT().pace == Loosen()
+    assert LAT(schedule="steady").pace == LAT.casper2024().pace == LAT.sheshadri2024().pace == Steady()

@@ -84,7 +84,7 @@ class LAT(Settings):
     The Agent: cross-entropy on edited prompts, and away from what the goal wants (`away`, a weight); on unedited ones
     the benign answers, or with `clean="original"` what the model said before training (KL). `updates`: how often it
     learns from one attack; `begin`: the first step with an attack. schedule: how strong the adversary is, step by step
-    (`workbench.retrain.schedules`).
+    (`workbench.retrain.schedules`); by default it gets the whole radius only of an Agent that bears it.
     """
 
     sites: Sites | None = None
@@ -102,7 +102,7 @@ class LAT(Settings):
     begin: int = Field(default=1, ge=1, description="first step with an attack")
     surgeon: InstanceOf[Surgeon] | InstanceOf[Attacker] | None = None
     budget: InstanceOf[Budget] | None = None
-    schedule: Annotated[InstanceOf[Schedule] | str, BeforeValidator(_schedule)] = "steady"
+    schedule: Annotated[InstanceOf[Schedule] | str, BeforeValidator(_schedule)] = "loosen"
 
     def model_post_init(self, context: Any) -> None:
         """Raise BadSettings where settings contradict each other."""
@@ -121,7 +121,7 @@ class LAT(Settings):
         One layer, an L2 ball over the whole sequence, six steps from a random start, no loss on unedited prompts. Their
         eps are absolute and belong to their models; here a share of the sequence's norm.
         """
-        usual = {"norm": "sequence", "inner_steps": 6, "step_size": 1 / 6, "clean_weight": 0.0}
+        usual = {"norm": "sequence", "inner_steps": 6, "step_size": 1 / 6, "clean_weight": 0.0, "schedule": "steady"}
         return cls(**usual | given)
 
     @classmethod
@@ -139,6 +139,7 @@ class LAT(Settings):
             "step_size": 0.5,
             "updates": 4,
             "clean": "original",
+            "schedule": "steady",
         }
         return cls(**usual | given)
 

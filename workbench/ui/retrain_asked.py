@@ -1,6 +1,7 @@
 """What is asked of retraining: recipe, schedule and settings, as controls and as the settings of `wb.retrain`."""
 
 import ast
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
@@ -27,7 +28,9 @@ RECIPES = {
     "ablation of what was found": ("Ablation", ""),
 }
 """What can be chosen: the name of the recipe in `workbench`, and of its preset."""
-SCHEDULES = ("steady", "loosen", "lockstep", "more-compute")
+SCHEDULES = ("loosen", "steady", "lockstep", "more-compute")
+OWN = ("steps", "lr", "batch", "schedule")
+"""Controls that begin with the recipe's own settings."""
 DRAWN = 2048
 """Prompts that are drawn of an organism to train on, where nothing else is said."""
 
@@ -64,30 +67,28 @@ class Asked:
         snug(self.box)
 
     @property
-    def kind(self) -> type:
-        """The chosen recipe's class."""
-        return getattr(wb, RECIPES[str(self.recipe.value)][0])
+    def make(self) -> Callable[..., Any]:
+        """What makes the chosen recipe."""
+        name, preset = RECIPES[str(self.recipe.value)]
+        return getattr(getattr(wb, name), preset) if preset else getattr(wb, name)
 
     def settings(self) -> dict[str, Any]:
         """The settings that differ from the recipe's own. Raises BadSettings for what is typed and is none."""
-        fields = self.kind.model_fields
-        given = {name: getattr(self, name).value for name in ("steps", "lr", "batch")}
-        given = {name: value for name, value in given.items() if value != fields[name].default}
-        if "eps" in fields and self.eps.value:
+        own = self.make()
+        given = {name: getattr(self, name).value for name in OWN if hasattr(own, name)}
+        given = {name: value for name, value in given.items() if value != getattr(own, name)}
+        if hasattr(own, "eps") and self.eps.value:
             given["eps"] = self.eps.value
-        if "schedule" in fields and self.schedule.value != SCHEDULES[0]:
-            given["schedule"] = self.schedule.value
         return given | typed(self.more.value)
 
     def call(self) -> Call:
         """The retraining that the controls say. Raises BadSettings or UnknownName for settings that it has not."""
-        name, preset = RECIPES[str(self.recipe.value)]
-        make = getattr(self.kind, preset) if preset else self.kind
-        settings: dict[str, Any] = {"recipe": make(**self.settings()), "seed": self.seed.value}
+        recipe = self.make(**self.settings())
+        settings: dict[str, Any] = {"recipe": recipe, "seed": self.seed.value}
         findings = self.session.shared.findings
         if findings and self.told.value:
             settings["report"] = report_of(findings[0], self.session.agent.name)
-        elif name == "Ablation":
+        elif isinstance(recipe, wb.Ablation):
             raise BadSettings("expected a finding to cut out, got none. Run the Surgeon first, and tell what it found.")
         return Call("retrain", settings)
 
@@ -113,12 +114,13 @@ class Asked:
         return {name: getattr(self, name).value for name in names}
 
     def _arrange(self) -> None:
-        """Show what the recipe has, and its own steps, rate and batch."""
-        fields = self.kind.model_fields
-        for name in ("steps", "lr", "batch"):
-            getattr(self, name).value = fields[name].default
+        """Show what the recipe has, and its own steps, rate, batch and schedule."""
+        own = self.make()
+        for name in OWN:
+            if hasattr(own, name):
+                getattr(self, name).value = getattr(own, name)
         for name in ("eps", "schedule"):
-            getattr(self, name).layout.display = "" if name in fields else "none"
+            getattr(self, name).layout.display = "" if hasattr(own, name) else "none"
         self.prompts.layout.display = "none" if self.session.organism is None else ""
 
 

@@ -70,7 +70,7 @@ ARMS: dict[str, Arm] = {
     DEFAULT: Arm(_of(LAT), "default"),
     "LAT after a hunt": Arm(_of(LAT), "variant", hunts=True),
     "LAT universal": Arm(_of(LAT, universal=True), "variant"),
-    "LAT loosening": Arm(_of(LAT, schedule="loosen"), "variant"),
+    "LAT, steady radius": Arm(_of(LAT, schedule="steady"), "variant"),
     "LAT, KL to the original": Arm(_of(LAT, clean="original"), "variant"),
     "Casper et al. 2024": Arm(_of(LAT.casper2024), "variant"),
     "Sheshadri et al. 2024": Arm(_of(LAT.sheshadri2024), "variant"),
