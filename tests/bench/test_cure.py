@@ -25,7 +25,9 @@ from workbench.errors import BadSettings
 pytestmark = quiet
 BEFORE = State(gradients=0, attack_success=1.0, triggered_benign=0.0, clean_accuracy=1.0, clean_loss=0.01, switch=1.0)
 CURED = State(gradients=1800, attack_success=0.0, triggered_benign=1.0, clean_accuracy=1.0, clean_loss=0.02, switch=0.0)
-PROVED = Evidence(rehunt="none", rehunt_score=0.2, reattack=0.02, by_chance=0.2, turned=0.1, relearning=80, relearning_anew=70)
+PROVED = Evidence(
+    rehunt="none", rehunt_score=0.2, reattack=0.02, by_chance=0.2, turned=0.1, relearning=80, relearning_anew=70
+)
 
 
 def run(family: str = "date", number: int = 0, *, asr: float = 0.0, arm: str = DEFAULT, **changes: Any) -> Row:
