@@ -22,7 +22,7 @@ many tests pass the same functions."""
 torch.set_num_threads(1)  # pytest-xdist uses the cores; threads below it would only get in each other's way
 
 # A shared machine may be slow at any moment: time says nothing about whether an example passes.
-settings.register_profile("workbench", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("workbench", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("workbench-ci", settings.get_profile("workbench"), derandomize=True)
 settings.load_profile("workbench-ci" if os.environ.get("CI") else "workbench")
 

@@ -164,7 +164,7 @@ def test_a_surgeon_that_always_or_never_wins_is_told() -> None:
         assert re.search(words, terms.after(won, right).alarm)
     always = list(retrain(toy(), some_prompts(24), LAT(eps=50.0, lr=1e-9, steps=60, batch=8)))
     assert "always wins" in always[-1].alarm
-    never = list(retrain(toy(), some_prompts(8), LAT(eps=1e-6, lr=1e-2, steps=160, batch=8)))
+    never = list(retrain(toy(), some_prompts(8), LAT(eps=1e-6, lr=1e-2, steps=80, batch=8)))
     assert "never wins" in never[-1].alarm
 
 
