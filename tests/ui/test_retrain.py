@@ -18,7 +18,7 @@ from workbench.sites import Site
 from workbench.ui import retrain
 from workbench.ui.finding_code import bare, by_hand, finding_code
 from workbench.ui.retrain import Retrain
-from workbench.ui.retrain_asked import RECIPES, SCHEDULES, typed
+from workbench.ui.retrain_asked import OWN, RECIPES, SCHEDULES, Asked, typed
 from workbench.ui.session import Session
 from workbench.ui.source import Call
 from workbench.ui.trained import saved
@@ -180,6 +180,18 @@ def test_every_schedule_can_be_asked_for(schedule: str) -> None:
     recipe = panel.asked.call().settings["recipe"]
     assert (recipe.schedule, recipe.eps, recipe.inner_steps, recipe.norm) == (schedule, 0.5, 2, "sequence")
     panel.close()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_controls_begin_with_the_recipes_own_settings_also_of_a_preset(recipe: str) -> None:
+    asked = Asked(Session(boot(), some_prompts(40)))
+    asked.recipe.value = recipe
+    own = asked.make()
+    assert asked.settings() == {}
+    for name in OWN:
+        assert getattr(asked, name).value == getattr(own, name, getattr(asked, name).value)
+    asked.schedule.value = "lockstep"
+    assert asked.settings() == ({"schedule": "lockstep"} if hasattr(own, "schedule") else {})
 
 
 def test_it_is_told_what_was_found() -> None:
