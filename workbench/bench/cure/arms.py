@@ -18,8 +18,8 @@ from workbench.retrain import (
     WeightNoise,
 )
 
-GRADIENTS = 1800
-"""Gradient evaluations of a run: those of the default LAT, 300 steps of 4 for its adversary and 2 for the Agent."""
+GRADIENTS = 1200
+"""Gradient evaluations of a run: those of the default LAT, 200 steps of 4 for its adversary and 2 for the Agent."""
 DEFAULT = "LAT"
 
 Role = Literal["default", "variant", "baseline", "grid", "late start"]
@@ -75,8 +75,8 @@ ARMS: dict[str, Arm] = {
     "Casper et al. 2024": Arm(_of(LAT.casper2024), "variant"),
     "Sheshadri et al. 2024": Arm(_of(LAT.sheshadri2024), "variant"),
     "fine-tuning": Arm(_of(FineTune)),
-    "fine-tuning, lr x 1/3": Arm(_of(FineTune, lr=3e-4)),
-    "fine-tuning, lr x 3": Arm(_of(FineTune, lr=3e-3)),
+    "fine-tuning, lr x 1/3": Arm(_of(FineTune, lr=1e-3)),
+    "fine-tuning, lr x 1/10": Arm(_of(FineTune, lr=3e-4)),
     "latent noise": Arm(_of(LatentNoise)),
     "embedding AT": Arm(_of(EmbeddingAT)),
     "input AT": Arm(_of(InputAT)),
@@ -86,9 +86,9 @@ ARMS: dict[str, Arm] = {
     "ablating what was found": Arm(_of(Ablation), hunts=True),
     **_grid(),
     **{
-        f"LAT from step {start}": Arm(_of(LAT, begin=start, lr=3e-3, schedule="lockstep"), "late start")
+        f"LAT from step {start}": Arm(_of(LAT, begin=start, schedule="lockstep"), "late start")
         for start in STARTS
     },
-    "no LAT": Arm(_of(FineTune, lr=3e-3), "late start"),
+    "no LAT": Arm(_of(FineTune), "late start"),
 }
 """All arms. What is given as `steps` is a limit that no run reaches: the count of gradients ends it."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.bench.cure.arms import DEFAULT
+from workbench.bench.cure.arms import ARMS, DEFAULT
 from workbench.bench.cure.rows import Row
 from workbench.bench.cure.table import entrenched, ran, tuned_by
 from workbench.bench.measure import interval
@@ -59,8 +59,9 @@ def _relearns(row: Row) -> bool | None:
 
 
 def _left(name: str, families: tuple[str, ...], test: Callable[[Row], bool]) -> list[Bar]:
-    """What fine-tuning at each of two rates leaves of a backdoor."""
-    return [Bar(name.format(arm), families, test, 0.95, arm) for arm in ("fine-tuning", "fine-tuning, lr x 1/3")]
+    """What fine-tuning at each of its rates leaves of a backdoor."""
+    arms = [arm for arm in ARMS if arm.startswith("fine-tuning")]
+    return [Bar(name.format(arm), families, test, 0.95, arm) for arm in arms]
 
 
 BARS: tuple[Bar, ...] = (
