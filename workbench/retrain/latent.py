@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -144,7 +145,14 @@ class Latent:
         clean, adversarial = self.teaching.unedited(plain, wanted), self.teaching.edited(edited, batch.answers)
         total = self.teaching.clean_weight * clean + adversarial
         won = 1 - right(edited, batch)
-        return Losses(total, clean.detach(), right(plain, batch), adversarial.detach(), won)
+        return Losses(
+            total, clean.detach(), right(plain, batch), adversarial.detach(), won, partial(self._right, batch)
+        )
+
+    @torch.no_grad()
+    def _right(self, batch: Batch) -> Float[Tensor, ""]:
+        split = self._splits[self.cuts[0]]
+        return right(split.suffix(split.prefix(batch.tokens)), batch)
 
 
 def cross_entropy(logits: Logits, answers: Answers) -> Float[Tensor, ""]:

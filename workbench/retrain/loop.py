@@ -4,9 +4,10 @@ import copy
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite, nan
 from statistics import fmean
+from typing import Any
 
 import torch
 
@@ -20,9 +21,14 @@ from workbench.retrain.schedules import Steady
 from workbench.retrain.streams import Rows, Stream
 
 _SAMPLE = 256  # prompts of a stream on which sizes are measured
-_BETAS = (0.9, 0.98)
-"""Of AdamW. Gradients grow with the adversary's radius; at the usual .999 its mean of squares lags behind them for
-hundreds of steps, and steps are too large: it broke a model with huge activations."""
+_ADAMW: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-5, "weight_decay": 0.0}
+"""Gradients grow with the adversary's radius: with the usual .999 the mean of their squares lags behind for hundreds of
+steps, which are then too large. With the usual eps of 1e-8 a model that makes no more mistakes takes full-size steps
+wherever the noise points, and forgets what is planted in it: that would be weight noise, not fine-tuning."""
+_COST = 0.005
+"""The share of unedited answers, from the most that were right, that updates may cost. Beyond it one that costs more is
+taken back, and the learning rate halved."""
+_RECOVERY = 1.02  # factor by which the rate rises again, a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ class _Run:
         self.learnt = parameters = self.method.parameters()
         weights = {id(weight) for weight in self.agent.weights().values()}
         self.beside = {str(i): leaf for i, leaf in enumerate(parameters) if id(leaf) not in weights}
-        self.optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, betas=_BETAS, weight_decay=0.0, fused=True)
+        self.optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, fused=True, **_ADAMW)
         if start is not None:
             self.done, self.gradients, self.terms = start.number, start.gradients, start.terms
             self.optimizer.load_state_dict(start.optimizer)
@@ -145,15 +151,28 @@ class _Run:
     def _warm(self) -> None:
         """The learning rate of this step, which rises during the first ones."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.lr * min(1, (self.done + 1) / (self.recipe.warmup + 1))
+            group["lr"] = self.recipe.lr * self.terms.rate * min(1, (self.done + 1) / (self.recipe.warmup + 1))
 
     def _update(self, losses: Losses) -> None:
+        """Lower the total; take the update back if it costs the model its task (as a backtracking line search does)."""
         if not isfinite(value := losses.total.item()):
             raise Diverged(f"the loss of step {self.done + 1} is {value}: lower the learning rate, or eps.")
         self.optimizer.zero_grad()
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_(self.learnt, self.recipe.clip)
+        before = [] if losses.kept is None else [leaf.detach().clone() for leaf in self.learnt]
         self.optimizer.step()
+        if losses.kept is not None:
+            self._check(bool(losses.kept() < min(float(losses.right), self.terms.best - _COST)), before)
+
+    @torch.no_grad()
+    def _check(self, costly: bool, before: list[torch.Tensor]) -> None:
+        """Take the last update back where it was costly; and the learning rate after it."""
+        if costly:
+            for leaf, weight in zip(self.learnt, before, strict=True):
+                leaf.copy_(weight)
+        rate = self.terms.rate / 2 if costly else min(1.0, self.terms.rate * _RECOVERY)
+        self.terms = replace(self.terms, rate=rate)
 
     def _pace(self, told: list[Losses]) -> None:
         won = _mean([losses.won for losses in told[:1]])

@@ -1,6 +1,6 @@
 """What a recipe is, and what it makes of a model: a method that turns batches into losses to be lowered."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -42,7 +42,8 @@ class Losses:
 
     total: with its graph. clean: on unedited prompts; adversarial: on meddled ones, None without any; nats, means over
     rows and answers. right: the share of unedited answers that are the ones wanted; won: the share of meddled ones
-    that are not. All before the update.
+    that are not. All before the update. kept: `right` of the same batch when it is called, so after the update; None
+    where an update is not to be taken back for what it costs.
     """
 
     total: Float[Tensor, ""]
@@ -50,6 +51,7 @@ class Losses:
     right: Float[Tensor, ""]
     adversarial: Float[Tensor, ""] | None = None
     won: Float[Tensor, ""] | None = None
+    kept: Callable[[], Float[Tensor, ""]] | None = None
 
 
 @runtime_checkable

@@ -5,7 +5,8 @@ from typing import Protocol, runtime_checkable
 
 from workbench.errors import BadSettings
 
-_KEPT = 0.9  # of the running share of wins at each step
+_KEPT = 0.9  # of a running share at each step
+_SUPPOSED = 0.5  # that share before the first step
 _SETTLED = 50  # steps after which it says something
 ALWAYS, NEVER, LOST = 0.95, 0.005, 0.5
 """Running shares of answers turned at which the adversary is said to win always, or never; and of unedited answers
@@ -18,19 +19,24 @@ class Terms:
 
     share: of the adversary's full radius. compute: by how much its inner steps are multiplied. wins, right: running
     shares, over about ten steps, of the answers that it turns, and of unedited answers that the Agent gets right.
-    steps: over how many steps they were counted.
+    steps: over how many steps they were counted. best: the most that `right` was, without what was supposed before.
+    rate: of the full learning rate; halved by every update that is taken back.
     """
 
     share: float = 1.0
     compute: float = 1.0
-    wins: float = 0.5
-    right: float = 0.5
+    wins: float = _SUPPOSED
+    right: float = _SUPPOSED
     steps: int = 0
+    best: float = 0.0
+    rate: float = 1.0
 
     def after(self, won: float, right: float) -> "Terms":
         """With one more step counted."""
         wins, rights = (_KEPT * old + (1 - _KEPT) * new for old, new in ((self.wins, won), (self.right, right)))
-        return replace(self, wins=wins, right=rights, steps=self.steps + 1)
+        told = 1 - _KEPT ** (self.steps + 1)  # of the running share; the rest is what was supposed
+        best = max(self.best, (rights - (1 - told) * _SUPPOSED) / told)
+        return replace(self, wins=wins, right=rights, best=best, steps=self.steps + 1)
 
     @property
     def alarm(self) -> str:

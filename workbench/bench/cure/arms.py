@@ -85,10 +85,7 @@ ARMS: dict[str, Arm] = {
     "fine-pruning": Arm(_of(FinePruning)),
     "ablating what was found": Arm(_of(Ablation), hunts=True),
     **_grid(),
-    **{
-        f"LAT from step {start}": Arm(_of(LAT, begin=start, schedule="lockstep"), "late start")
-        for start in STARTS
-    },
+    **{f"LAT from step {start}": Arm(_of(LAT, begin=start, schedule="lockstep"), "late start") for start in STARTS},
     "no LAT": Arm(_of(FineTune), "late start"),
 }
 """All arms. What is given as `steps` is a limit that no run reaches: the count of gradients ends it."""
