@@ -163,7 +163,9 @@ class _Run:
         before = [] if losses.kept is None else [leaf.detach().clone() for leaf in self.learnt]
         self.optimizer.step()
         if losses.kept is not None:
-            self._check(bool(losses.kept() < min(float(losses.right), self.terms.best - _COST)), before)
+            right = float(losses.right)
+            least = min(right, (self.terms.best or right) - _COST)
+            self._check(bool(losses.kept() < least), before)
 
     @torch.no_grad()
     def _check(self, costly: bool, before: list[torch.Tensor]) -> None:
