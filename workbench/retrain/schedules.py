@@ -8,9 +8,9 @@ from workbench.errors import BadSettings
 _KEPT = 0.9  # of a running share at each step
 _SUPPOSED = 0.5  # that share before the first step
 _SETTLED = 50  # steps after which it says something
-ALWAYS, NEVER, LOST = 0.95, 0.005, 0.5
-"""Running shares of answers turned at which the adversary is said to win always, or never; and of unedited answers
-that are right, below which it is said to win always, too."""
+ALWAYS, NEVER, LOST, STUCK = 0.95, 0.005, 0.5, 0.05
+"""Running shares of answers turned at which the adversary is said to win always, or never. Below the third, of unedited
+answers that are right, and the fourth, of the learning rate, it is said to win always, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,16 @@ class Terms:
         """What is wrong with the contest, in words; empty while both sides win.
 
         One that the Surgeon always wins teaches nothing but to break (Jermyn 2022 names that failure); the Agent may
-        break so far that it cannot do its task unedited. One that it never wins is fine-tuning at a higher price, or a
-        cure that needs no more of it.
+        break so far that it cannot do its task unedited, or its updates are taken back because they would. One that it
+        never wins is fine-tuning at a higher price, or a cure that needs no more of it.
         """
-        if self.steps < _SETTLED or (NEVER < self.wins < ALWAYS and self.right >= LOST):
+        always = self.wins >= ALWAYS or self.right < LOST or self.rate < STUCK
+        if self.steps < _SETTLED or (self.wins > NEVER and not always):
             return ""
-        if self.wins >= ALWAYS or self.right < LOST:
+        if always:
+            rate = f"the learning rate is at {self.rate:.0%}, because updates cost the task, " if self.rate < 1 else ""
             return (
-                f"the Surgeon always wins, and {self.right:.0%} of unedited answers are right: lower eps, loosen "
+                f"the Surgeon always wins, {rate}and {self.right:.0%} of unedited answers are right: lower eps, loosen "
                 "constraints more slowly, or give the Agent more steps"
             )
         return "the Surgeon never wins: the Agent is robust at this eps, or the Surgeon is too weak to tell"
