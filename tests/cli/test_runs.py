@@ -88,7 +88,7 @@ def test_compare_shows_what_differs(run: Run) -> None:
     run(*SHORT, "--keep", "one")
     run(*SHORT, "--set", "lr=0.01", "--keep", "two")
     tables = run("runs", "compare", "one", "two", "--json").data
-    assert tables["settings"] == [{"": "recipe.lr", "one": 0.003, "two": 0.01}]
+    assert tables["settings"] == [{"": "recipe.lr", "one": 0.006, "two": 0.01}]
     assert {row[""] for row in tables["outcome"]} >= {"before.clean_accuracy", "after.attack_success"}
     assert {row[""]: row["one"] for row in tables["last figures"]}["step"] == 6
     text = run("runs", "compare", "one", "two").out

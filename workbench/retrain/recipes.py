@@ -36,7 +36,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=200, ge=1, description="outer steps")
-    lr: float = Field(default=3e-3, gt=0, description="learning rate of AdamW")
+    lr: float = Field(default=6e-3, gt=0, description="learning rate of AdamW")
     batch: int = Field(default=64, ge=1, description="prompts a step")
     warmup: int = Field(default=30, ge=0, description="steps in which the learning rate rises to lr")
     clip: float = Field(default=1.0, gt=0, description="norm to which larger gradients are shortened")
