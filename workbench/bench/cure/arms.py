@@ -63,6 +63,7 @@ def _grid() -> dict[str, Arm]:
 
 POISON = 301
 """The step from which the data of organisms trained from the beginning are poisoned."""
+_TRAINED_AT = 3e-3  # the learning rate of the family `free`
 STARTS = (1, 201, 401, 601, 901)
 """Steps at which LAT begins in them."""
 
@@ -85,7 +86,10 @@ ARMS: dict[str, Arm] = {
     "fine-pruning": Arm(_of(FinePruning)),
     "ablating what was found": Arm(_of(Ablation), hunts=True),
     **_grid(),
-    **{f"LAT from step {start}": Arm(_of(LAT, begin=start, schedule="lockstep"), "late start") for start in STARTS},
-    "no LAT": Arm(_of(FineTune), "late start"),
+    **{
+        f"LAT from step {start}": Arm(_of(LAT, begin=start, lr=_TRAINED_AT, schedule="lockstep"), "late start")
+        for start in STARTS
+    },
+    "no LAT": Arm(_of(FineTune, lr=_TRAINED_AT), "late start"),
 }
 """All arms. What is given as `steps` is a limit that no run reaches: the count of gradients ends it."""
