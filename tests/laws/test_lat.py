@@ -162,7 +162,7 @@ def test_a_surgeon_that_always_or_never_wins_is_told() -> None:
             terms = terms.after(won, right)
             assert terms.alarm == ""
         assert re.search(words, terms.after(won, right).alarm)
-    stuck = replace(terms, steps=50, wins=0.4, right=1.0, rate=0.01)
+    stuck = replace(Terms(), steps=50, wins=0.4, right=1.0, rate=0.01)
     assert "always wins, the learning rate is at 1%" in stuck.alarm
     assert replace(stuck, rate=0.5).alarm == ""
     always = list(retrain(toy(), some_prompts(24), LAT(eps=50.0, lr=1e-9, steps=60, batch=8)))

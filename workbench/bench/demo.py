@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HUNT_PROMPTS = 64
 TRAINING_PROMPTS = 2048
-STEPS = 200  # of each arm; fewer than the default, which is for organisms nobody has seen
+STEPS = 200  # of each arm
 ARMS: dict[str, Recipe] = {
     "fine_tune": FineTune(steps=STEPS),
     "noise": LatentNoise(steps=STEPS),
