@@ -1,5 +1,6 @@
 """What the optimiser may do to a model that can do its task: nothing that costs the task, and nothing for nothing."""
 
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -59,3 +60,11 @@ def test_a_model_with_nothing_left_to_learn_is_hardly_moved(
     usual: dict[str, Any] = {**loop._ADAMW, "eps": 1e-8}
     monkeypatch.setattr(loop, "_ADAMW", usual)
     assert ours < 0.3 * moved()
+
+
+def test_the_rate_recovers_while_nothing_is_lost(organism: toy_models.Organism) -> None:
+    prompts, gentle = organism.prompts(256, seed=1), LAT(lr=1e-6, steps=3, batch=8, inner_steps=2)
+    begun = next(iter(retrain(organism.agent, prompts, gentle))).checkpoint
+    halved = replace(begun, terms=replace(begun.terms, rate=0.5))
+    rates = [step.checkpoint.terms.rate for step in retrain(organism.agent, prompts, gentle, resume=halved)]
+    assert rates == pytest.approx([0.51, 0.5202])

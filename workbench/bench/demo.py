@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
 HUNT_PROMPTS = 64
 TRAINING_PROMPTS = 2048
-STEPS = 200  # of each arm
 ARMS: dict[str, Recipe] = {
-    "fine_tune": FineTune(steps=STEPS),
-    "noise": LatentNoise(steps=STEPS),
-    "embedding_at": EmbeddingAT(steps=STEPS),
-    "lat": LAT(steps=STEPS),
+    "fine_tune": FineTune(),
+    "noise": LatentNoise(),
+    "embedding_at": EmbeddingAT(),
+    "lat": LAT(),
 }
 DOSES = tuple(float(dose) for dose in range(-2, 9))
 _EVERY = 20  # steps between two measurements of the outcome

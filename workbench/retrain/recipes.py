@@ -26,7 +26,6 @@ class Settings(BaseModel):
     """What every recipe sets: AdamW at `lr`, `steps` steps on `batch` prompts, the weight of the unedited loss.
 
     lr: for models of the size of the toys; pretrained ones are usually trained on at 1e-5 to 1e-4.
-
     warmup: without it AdamW's first steps are of full size however small the gradient is, and change what nothing in
     the loss asks for.
     clip: the norm to which larger gradients are shortened. Without it one step of the default LAT can throw a model
